@@ -1,0 +1,33 @@
+# The two commands: `make demo` and `make test`. Both set up .venv first and need nothing but Python >= 3.11.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint types setup clean
+
+demo: .venv/demo
+	$(BIN)/matinee train digits
+
+test: .venv/dev
+	$(BIN)/python -m pytest tests
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/dev
+	$(BIN)/mypy
+
+setup: .venv/dev
+
+.venv/demo: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Matinee needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 $(MAKECMDGOALS)")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[samples]"
+	touch $@
+
+.venv/dev: .venv/demo
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[samples,dev]"
+	touch $@
+
+clean:
+	rm -rf .venv runs

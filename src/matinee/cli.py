@@ -1,0 +1,179 @@
+"""The command line: `matinee VERB SOURCE_OR_RUN --setting value`, made of the verbs' own fields."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from matinee.core import registry
+from matinee.core.command import Answer, Call, Command
+from matinee.core.errors import MatineeError, SettingsError
+from matinee.core.progress import Progress
+from matinee.core.settings import add_flags, build, closest, rules
+from matinee.core.storage import unwritable
+
+INTERRUPTED = 130
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code: 0 done, 1 a finding or refusal, 2 wrong usage, 130 interrupted."""
+    began = time.perf_counter()
+    words = list(sys.argv[1:] if words is None else words)
+    signal.signal(signal.SIGTERM, _terminated)
+    as_json = "--json" in words
+    try:
+        answer = _dispatch(words, began)
+    except MatineeError as error:
+        _complain(str(error), as_json)
+        return error.exit_code
+    except KeyboardInterrupt:
+        _complain("interrupted.", as_json)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader has gone (`matinee ... | head`): nobody is left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        _complain(str(unwritable(Path(error.filename or "this machine"), error)), as_json)
+        return 1
+    except MemoryError:
+        _complain("this machine's memory is not enough for that. Try a smaller --batch-size.", as_json)
+        return 1
+    if answer is None:
+        return 0
+    text = json.dumps(_finite(answer.value), ensure_ascii=True) if as_json else answer.text
+    if text:
+        print(printable(text), flush=True)
+    return answer.code
+
+
+def printable(text: str) -> str:
+    """Text that the terminal's encoding can show: what it cannot is spelled out."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: null."""
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return value
+
+
+def _complain(words: str, as_json: bool) -> None:
+    print(printable(f"matinee: {words}"), file=sys.stderr, flush=True)
+    if as_json:
+        print(json.dumps({"error": words}, ensure_ascii=True), flush=True)
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _dispatch(words: Sequence[str], began: float) -> Answer | None:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(overview())
+        return None
+    if words[0] == "--version":
+        print(f"matinee {version('matinee')}")
+        return None
+    name = words[0]
+    if name not in registry.names("verbs"):
+        raise SettingsError(f"{name}: there is no such verb. {closest(name, registry.names('verbs'))}")
+    command = registry.command_class(name)
+    given = vars(_parser(name, command).parse_args(words[1:]))
+    progress = Progress(quiet=given.pop("quiet"))
+    as_json, out = given.pop("json"), given.pop("out", None)
+    own = {f.name for f in dataclasses.fields(command)}  # type: ignore[arg-type]
+    grouped = {name for group in command.groups for name in rules(group)}
+    settings = {k: v for k, v in given.items() if k in grouped and k not in own}
+    tasks = {k: v for k, v in given.items() if k not in own and k not in settings}
+    places = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items() if k in own and k not in rules(command)}
+    checked = build(command, {k: v for k, v in given.items() if k in rules(command)}, base=command(**places))
+    return checked.run(
+        Call(
+            progress=progress,
+            out=Path(out) if out else None,
+            json=as_json,
+            began=began,
+            settings=settings,
+            tasks=tasks,
+        )
+    )
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, with the closest flag named for a mistyped one, and errors in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        prefix = "unrecognized arguments: "
+        if message.startswith(prefix):
+            stranger = message.removeprefix(prefix).split()[0].split("=")[0]
+            flags = [o for a in self._actions for o in a.option_strings if o.startswith("--")]
+            hint = closest(stranger, flags) if stranger.startswith("-") else ""
+            hint = hint if hint.startswith("Did") else f"See {self.prog} --help."
+            raise SettingsError(f"{stranger}: {self.prog} does not take this. {hint}")
+        raise SettingsError(f"{message}. See {self.prog} --help.")
+
+
+def _parser(name: str, command: type[Command]) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=f"matinee {name}",
+        description=sys.modules[command.__module__].__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    for place in dataclasses.fields(command):  # type: ignore[arg-type]
+        words = place.metadata.get("argument")
+        if words:
+            count = "+" if words["many"] else "?" if words["optional"] else None
+            default: Any = "" if words["optional"] else None
+            parser.add_argument(
+                place.name, metavar=words["name"] or place.name.upper(), nargs=count, default=default, help=words["help"]
+            )
+    if command.writes:
+        parser.add_argument("--out", metavar="DIR", default=None, help=command.writes)
+    parser.add_argument("--json", action="store_true", help="print one JSON object, for programs")
+    parser.add_argument("--quiet", action="store_true", help="no progress on standard error")
+    add_flags(parser, command, "settings")
+    for group in command.groups:
+        add_flags(parser, group, (group.__doc__ or "").split(".")[0].lower())
+    if command.reads:
+        _add_task_flags(parser)
+    return parser
+
+
+def _add_task_flags(parser: argparse.ArgumentParser) -> None:
+    """The settings of every task; a name that several tasks have stands once."""
+    for task in registry.names("tasks"):
+        kind = registry.task_class(task)
+        taken = {action.dest for action in parser._actions}
+        add_flags(parser, kind, f"settings of {task}", without=taken)
+
+
+def overview() -> str:
+    """What `matinee --help` says: verbs and tasks with a line each, none of them imported."""
+    lines = ["usage: matinee VERB SOURCE_OR_RUN [--setting VALUE ...]", ""]
+    lines += ["A folder of media becomes a model you can trust, on the machine you have.", ""]
+    for title, folder in (("verbs", "verbs"), ("tasks", "tasks")):
+        lines.append(f"{title}:")
+        lines += [f"  {name:22} {registry.summary(folder, name)}" for name in registry.names(folder)]
+        lines.append("")
+    lines += ["matinee VERB --help    the settings of a verb, with ranges and defaults"]
+    lines += ["matinee --version      the version", ""]
+    lines += ["Try: matinee train digits"]
+    return "\n".join(lines)

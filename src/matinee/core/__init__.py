@@ -1,0 +1,1 @@
+"""The contract and the machine: knows no task and no verb."""

@@ -1,0 +1,65 @@
+"""What a verb's file gives the command line: a `Command`, from whose fields the flags and the help are made."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from matinee.core.progress import Progress
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a verb says at its end.
+
+    value: the one JSON object of `--json`. text: the same for people. code: the exit code, 0 or 1 for a finding.
+    """
+
+    value: Mapping[str, Any]
+    text: str = ""
+    code: int = 0
+
+
+@dataclass(frozen=True)
+class Call:
+    """What came with a command beside its own settings.
+
+    settings, tasks: settings of the command's groups and of tasks that were given, unchecked. began: when the command
+    started, by time.perf_counter. json: whether the answer goes to a program.
+    """
+
+    progress: Progress
+    out: Path | None = None
+    json: bool = False
+    began: float = 0.0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    tasks: Mapping[str, Any] = field(default_factory=dict)
+
+
+def argument(help: str, *, name: str = "", many: bool = False, optional: bool = False) -> Any:
+    """A field that is given by its place on the command line."""
+    default: Any = () if many else ("" if optional else dataclasses.MISSING)
+    words = {"help": help, "name": name, "many": many, "optional": optional}
+    if default is dataclasses.MISSING:
+        return dataclasses.field(metadata={"argument": words})
+    return dataclasses.field(default=default, metadata={"argument": words})
+
+
+class Command(ABC):
+    """A verb on the command line. Subclasses are frozen dataclasses of arguments and settings.
+
+    groups: further records whose settings apply (those of the training loop). reads: whether those of tasks do.
+    """
+
+    groups: ClassVar[tuple[type[Any], ...]] = ()
+    reads: ClassVar[bool] = False
+    writes: ClassVar[str] = ""
+    """What `--out` names, in words; empty where the verb writes no folder."""
+
+    @abstractmethod
+    def run(self, call: Call) -> Answer:
+        """Do it. Raises MatineeError for what users can mend."""

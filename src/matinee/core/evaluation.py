@@ -1,0 +1,67 @@
+"""What scoring a model tells: figures with intervals, beside those of the models to beat."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from matinee.core.meter import Score
+from matinee.core.pieces import Piece, Section
+from matinee.core.tables import table_text
+
+TRIVIAL, LINEAR = "trivial", "linear"
+WORDS = {TRIVIAL: "always the same answer", LINEAR: "linear network"}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The scores of a model on examples.
+
+    scores: the selecting one first. baselines: "trivial" and "linear" -> scores. detail: per-class scores and the
+    confusion matrix, as the task tells them. notes: what to know before trusting the figures.
+    """
+
+    scores: Mapping[str, Score]
+    baselines: Mapping[str, Mapping[str, float]]
+    examples: int
+    split: str
+    seconds: float
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    pieces: Sequence[Piece] = ()
+    galleries: Sequence[Section] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "scores": {name: asdict(score) for name, score in self.scores.items()},
+            "baselines": {name: dict(scores) for name, scores in self.baselines.items()},
+            "examples": self.examples,
+            "split": self.split,
+            "seconds": self.seconds,
+            "notes": list(self.notes),
+            **self.detail,
+        }
+
+    def __str__(self) -> str:
+        columns = ["", "score", "95 % interval", *(WORDS.get(name, name) for name in self.baselines)]
+        rows = [
+            [
+                name.replace("_", " "),
+                f"{score.value:.4f}",
+                f"{score.low:.4f} to {score.high:.4f}",
+                *(f"{scores.get(name, math.nan):.4f}" for scores in self.baselines.values()),
+            ]
+            for name, score in self.scores.items()
+        ]
+        lines = [f"{self.examples:,} examples ({self.split})", table_text(columns, rows)]
+        classes = self.detail.get("classes")
+        if classes and len(classes) <= 40:
+            cells = [
+                [name, c["examples"], *(f"{c[k]:.3f}" if c[k] is not None else None for k in ("precision", "recall", "f1"))]
+                for name, c in classes.items()
+            ]
+            lines += ["", table_text(["class", "examples", "precision", "recall", "F1"], cells)]
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])

@@ -1,0 +1,19 @@
+"""The ledger: one line for every file or row that was refused or passed over, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the ledger.
+
+    kind is one short word that programs may count by: "unreadable", "empty", "truncated", "oversized", "missing",
+    "outside", "duplicate-row", "no-label", "ignored" (not meant as an example: a text file in a folder of pictures),
+    "link-loop", "forbidden" (no permission).
+    """
+
+    file: str
+    kind: str
+    reason: str

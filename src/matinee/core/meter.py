@@ -1,0 +1,127 @@
+"""Meters: what is kept of each example while a model is scored, and the scores made of it.
+
+One row of a few numbers is kept per example, never its outputs, so that scoring needs little memory and intervals can
+be computed by drawing the rows again.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from matinee.core.pieces import Piece
+
+if TYPE_CHECKING:
+    import torch
+
+    from matinee.core.task import Batch
+
+Array = np.ndarray[Any, Any]
+Rows = Mapping[str, Array]
+
+
+class Meter(ABC):
+    """Collects rows batch by batch; `score` turns rows into scores, the selecting one first."""
+
+    proportions: ClassVar[frozenset[str]] = frozenset()
+    """Scores that are the share of examples for which something holds: they get a Wilson interval."""
+    lower_is_better: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self) -> None:
+        self._kept: dict[str, list[torch.Tensor]] = {}
+
+    @abstractmethod
+    def collect(self, outputs: Any, batch: Batch) -> dict[str, torch.Tensor]:
+        """What is kept of each example: name -> (batch,) or (batch, few)."""
+
+    @abstractmethod
+    def score(self, rows: Rows) -> dict[str, float]:
+        """The scores of these rows."""
+
+    @abstractmethod
+    def names_of_scores(self) -> Sequence[str]:
+        """The names that `score` gives, the selecting one first."""
+
+    def detail(self, rows: Rows) -> dict[str, Any]:
+        """What else a program may want to know (per-class scores, confusion), as JSON."""
+        return {}
+
+    def pieces(self, rows: Rows) -> Sequence[Piece]:
+        """What a person should see of it in the report."""
+        return ()
+
+    def worth_seeing(self, rows: Rows) -> dict[str, Array]:
+        """Titles -> positions of examples that a person should look at, the most telling first."""
+        return {}
+
+    def remark(self, rows: Rows, position: int) -> str:
+        """What to say of one of them."""
+        return ""
+
+    def update(self, outputs: Any, batch: Batch) -> None:
+        """Keep the rows of a batch. Nothing is copied from the device before `rows`."""
+        for name, values in self.collect(outputs, batch).items():
+            self._kept.setdefault(name, []).append(values.detach())
+
+    def rows(self) -> dict[str, Array]:
+        """All rows so far, in the order in which they came."""
+        import torch
+
+        return {name: torch.cat(parts).float().cpu().numpy() for name, parts in self._kept.items()}
+
+    def better(self, name: str, new: float, old: float | None) -> bool:
+        """Whether `new` is a better score than `old` under that name."""
+        if old is None or math.isnan(old):
+            return not math.isnan(new)
+        return new < old if name in self.lower_is_better else new > old
+
+
+@dataclass(frozen=True)
+class Score:
+    """A figure with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """95 % interval of a share of `count` examples (Wilson, 1927): honest at 0 % and 100 %, where others shrink."""
+    z = 1.959963984540054
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def intervals(meter: Meter, rows: Rows, *, draws: int = 1000, seed: int = 0) -> dict[str, Score]:
+    """Each score with a 95 % interval: Wilson for shares, else the percentile bootstrap over examples (Efron, 1979)."""
+    values = meter.score(rows)
+    count = len(next(iter(rows.values()))) if rows else 0
+    if count == 0:
+        return {name: Score(math.nan, math.nan, math.nan) for name in values}
+    draws = max(100, min(draws, 20_000_000 // count))
+    generator = np.random.default_rng(seed)
+    drawn: dict[str, list[float]] = {name: [] for name in values if name not in meter.proportions}
+    for _ in range(draws if drawn else 0):
+        pick = generator.integers(0, count, count)
+        again = meter.score({name: column[pick] for name, column in rows.items()})
+        for name, sample in drawn.items():
+            sample.append(again[name])
+    scores = {}
+    for name, value in values.items():
+        low, high = wilson(value, count) if name in meter.proportions else _percentiles(drawn[name])
+        scores[name] = Score(value, low, high)
+    return scores
+
+
+def _percentiles(sample: Sequence[float]) -> tuple[float, float]:
+    finite = [x for x in sample if not math.isnan(x)]
+    if not finite:
+        return math.nan, math.nan
+    low, high = np.percentile(finite, [2.5, 97.5])
+    return float(low), float(high)

@@ -1,0 +1,228 @@
+"""Model: a task bound to weights, and the bundle it is saved as.
+
+    model/config.json         format version, task, its fields, checksums
+    model/model.safetensors   the weights
+    model/manifest.json       name and SHA-256 of every file it learned from
+    model/README.md           the model card
+
+Loading a bundle cannot run code: safetensors and JSON only, and the task's name is looked up in our own folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from matinee.core.errors import BundleError, SettingsError
+from matinee.core.reading import task_name
+from matinee.core.registry import trusted_task_class
+from matinee.core.settings import from_json, to_json
+from matinee.core.storage import read_json, read_tensors, sha256_of, unwritable, write_bytes, write_json, write_tensors
+from matinee.core.task import Task
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+FORMAT = 1
+CONFIG_LIMIT = 64 * 2**20
+FILES = ("config.json", "model.safetensors", "manifest.json", "README.md", "tokenizer.json")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A task bound to weights.
+
+    network: a plain module in evaluation mode. manifest: what it learned from, name -> SHA-256. facts: source, scores
+    and settings, as JSON. run: the run folder it came from or was written to, if any.
+    """
+
+    task: Task
+    network: nn.Module
+    manifest: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    run: Path | None = None
+
+    def predict(self, raws: Sequence[Any]) -> list[dict[str, Any]]:
+        """An answer for each raw file or value, as `matinee predict` prints it. Raises DataError for a bad one."""
+        if isinstance(raws, str | bytes | Path):
+            raise SettingsError("predict takes a list: model.predict([file])")
+        return self.answer(self.task.encode(raws)) if len(raws) else []
+
+    def answer(self, inputs: torch.Tensor) -> list[dict[str, Any]]:
+        """An answer for each row of an input tensor."""
+        import torch
+
+        from matinee.core.runtime import machine
+
+        parameter = next(self.network.parameters(), inputs)
+        where = machine(str(parameter.device))
+        with torch.inference_mode(), where.autocast():
+            outputs = self.task.infer(self.network.eval(), inputs.to(parameter.device))
+        return self.task.decode(outputs)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the bundle; one that lies there already is replaced in one step. Raises MatineeError."""
+        target = Path(folder)
+        part = target.with_name(f".{target.name}.{os.getpid()}.part")
+        try:
+            if target.exists() and not _is_bundle(target):
+                raise SettingsError(f"{target}: there is something else in this folder. Name a new one.")
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            self._write(part)
+            old = target.with_name(f".{target.name}.old")
+            if target.exists():
+                shutil.rmtree(old, ignore_errors=True)
+                target.rename(old)
+            part.rename(target)
+            shutil.rmtree(old, ignore_errors=True)
+        except OSError as error:
+            raise unwritable(target, error) from None
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+        return target
+
+    def _write(self, folder: Path) -> None:
+        write_tensors(folder / "model.safetensors", self.network.state_dict(), {})
+        write_json(folder / "manifest.json", dict(self.manifest))
+        write_bytes(folder / "README.md", self._card().encode())
+        config = {
+            "format": FORMAT,
+            "task": task_name(type(self.task)),
+            "fields": to_json(self.task),
+            "facts": dict(self.facts),
+            "sha256": {n: sha256_of(folder / n) for n in ("model.safetensors", "manifest.json")},
+        }
+        write_json(folder / "config.json", {**config, "checksum": _checksum(config)})
+
+    def _card(self) -> str:
+        count = sum(p.numel() for p in self.network.parameters())
+        scores = self.facts.get("test") or self.facts.get("valid") or {}
+        lines = [
+            "# Model card",
+            "",
+            f"A model for {task_name(type(self.task))}, made by Matinee {self.facts.get('version', '')}.".replace(" .", "."),
+            "",
+            f"* Learned from: {self.facts.get('source', 'data given in Python')}, {len(self.manifest):,} files",
+            f"* Parameters: {count:,}",
+            *(f"* {name}: {value:.4f}" for name, value in scores.items()),
+            "",
+            "Load it with `matinee.load(folder)`. It is made of safetensors and JSON; loading it runs no code.",
+            "The scores hold for pictures, texts or sounds like those it learned from; measure it on your own",
+            "(`matinee evaluate RUN SOURCE`) before you rely on it.",
+            "",
+        ]
+        return "\n".join(lines)
+
+
+def _is_bundle(folder: Path) -> bool:
+    return folder.is_dir() and ((folder / "config.json").is_file() or not any(folder.iterdir()))
+
+
+def _checksum(config: Mapping[str, Any]) -> str:
+    plain = {k: v for k, v in config.items() if k != "checksum"}
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def load(path: str | Path, *, task: str | None = None, device: str = "auto") -> Model:
+    """The model of a run folder or a bundle.
+
+    Args:
+        task: the importable module of a task of your own, if the bundle is of one; never taken from the bundle.
+        device: where to put the network.
+
+    Raises BundleError for anything that is not a whole, undamaged bundle of this or an older version.
+    """
+    folder, run = _bundle_folder(Path(path))
+    config = _config(folder)
+    kind = trusted_task_class(config["task"], task)
+    for name, said in config["sha256"].items():
+        if sha256_of(_inside(folder, name)) != said:
+            raise BundleError(f"{folder / name}: the content does not match its checksum; the file is damaged.")
+    try:
+        ready = from_json(kind, config["fields"])
+    except SettingsError as error:
+        raise BundleError(f"{folder / 'config.json'}: {error}") from None
+    manifest = read_json(folder / "manifest.json")
+    if not isinstance(manifest, dict):
+        raise BundleError(f"{folder / 'manifest.json'}: the file is damaged.")
+    return Model(ready, _network(ready, folder, device), manifest, config["facts"], run)
+
+
+def _bundle_folder(path: Path) -> tuple[Path, Path | None]:
+    if (path / "settings.json").is_file():
+        for name in ("model", ".model.old"):  # the second only if a kill fell between two renames
+            if (path / name / "config.json").is_file():
+                return path / name, path
+        raise BundleError(f"{path}: this run has not ended, so there is no model yet. To go on: matinee resume {path}")
+    if not path.is_dir():
+        raise BundleError(f"{path}: this is not a run folder or a model folder.")
+    if not (path / "config.json").is_file():
+        raise BundleError(f"{path}: there is no model here (no config.json, no settings.json).")
+    run = path.parent if (path.parent / "settings.json").is_file() else None
+    return path, run
+
+
+def _inside(folder: Path, name: str) -> Path:
+    if name not in FILES:
+        raise BundleError(f"{folder}: the bundle names a file {name[:80]!r} that no bundle has; it is not loaded.")
+    path = folder / name
+    if path.resolve().parent != folder.resolve():
+        raise BundleError(f"{path}: this leads out of the bundle; it is not loaded.")
+    if not path.is_file():
+        raise BundleError(f"{path}: this file of the bundle is missing.")
+    return path
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    path = _inside(folder, "config.json")
+    if path.stat().st_size > CONFIG_LIMIT:
+        raise BundleError(f"{path}: this file is larger than any that Matinee writes; it is not read.")
+    config = read_json(path)
+    kinds = {"format": int, "task": str, "fields": dict, "facts": dict, "sha256": dict, "checksum": str}
+    if isinstance(config, dict) and isinstance(config.get("format"), int) and config["format"] > FORMAT:
+        raise BundleError(
+            f"{folder}: this model has format {config['format']}, and this Matinee reads up to {FORMAT}. Update Matinee."
+        )
+    if not isinstance(config, dict) or any(not isinstance(config.get(k), t) for k, t in kinds.items()):
+        raise BundleError(f"{path}: this is not the configuration of a model.")
+    if _checksum(config) != config["checksum"]:
+        raise BundleError(f"{path}: the content does not match its checksum; the file is damaged.")
+    if not {"model.safetensors", "manifest.json"} <= set(config["sha256"]):
+        raise BundleError(f"{path}: the checksums of the weights are missing.")
+    return config
+
+
+def _network(task: Task, folder: Path, device: str) -> nn.Module:
+    """The network with its weights: shapes are compared before memory is taken for them."""
+    import torch
+
+    from matinee.core.runtime import machine
+
+    tensors, _ = read_tensors(_inside(folder, "model.safetensors"))
+    with torch.device("meta"):
+        network = task.build()
+    wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in tensors.items()}
+    if wanted != found:
+        odd = sorted(set(wanted.items()) ^ set(found.items()))[0][0]
+        raise BundleError(f"{folder}: the weights do not fit the network (at {odd!r}).")
+    network.load_state_dict(tensors, assign=True)
+    return machine(device).place(network).eval()
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Take away what a kill left half-written beside a bundle."""
+    for entry in folder.iterdir():
+        if re.fullmatch(r"\.model\.(\d+\.part|old)", entry.name) and (folder / "model").is_dir():
+            with suppress(OSError):
+                shutil.rmtree(entry)

@@ -1,0 +1,192 @@
+"""Optimisers by name, with the parameters sorted into groups.
+
+Weight decay falls on matrices and filters alone, never on biases and the parameters of normalisation. Every group keeps
+its rate at the start in "initial_lr", so that a schedule is one line for every optimiser:
+
+    for group in optimiser.param_groups:
+        group["lr"] = group["initial_lr"] * share
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, overload
+
+import torch
+from torch import Tensor, nn
+
+from matinee.core.errors import SettingsError
+
+NAMES: Final = ("sgd", "adam", "adamw", "rmsprop", "muon")
+HEAD: Final = "head."
+"""Parameters under this name turn features into outputs; Muon leaves them to AdamW."""
+REST_SHARE: Final = 0.1
+"""AdamW's rate for what Muon leaves aside, as a share of Muon's own: their steps have different units."""
+
+_NEWTON_SCHULZ: Final = (3.4445, -4.7750, 2.0315)
+"""Coefficients of the quintic iteration; they push every singular value into about 0.7 .. 1.2 within five steps."""
+
+
+def build(
+    name: str, network: nn.Module, *, rate: float, weight_decay: float = 0.0, momentum: float = 0.9
+) -> torch.optim.Optimizer:
+    """The optimiser called `name` for the parameters of `network` that are trained.
+
+    `rate` is the learning rate: a step is about `rate` times the gradient for sgd, `rate` in each number for the Adam
+    family and rmsprop, `rate` in each singular value for muon. `weight_decay` is L2 for sgd, adam and rmsprop, and
+    decoupled (each step shrinks by rate x weight_decay) for adamw and muon. `momentum` is beta 1 for adam and adamw.
+    Raises SettingsError for an unknown name, and where nothing is left to train.
+    """
+    if name not in NAMES:
+        raise SettingsError(f"--optimiser {name}: the optimisers are {', '.join(NAMES)}.")
+    named = [(key, parameter) for key, parameter in network.named_parameters() if parameter.requires_grad]
+    if not named:
+        raise SettingsError("nothing to train: every parameter of the network is frozen.")
+    decayed = [parameter for _, parameter in named if parameter.ndim > 1]
+    spared = [parameter for _, parameter in named if parameter.ndim <= 1]
+    groups: list[dict[str, Any]] = [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": spared, "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    fused = all(parameter.device.type in ("cpu", "cuda") and parameter.is_floating_point() for _, parameter in named)
+    optimiser: torch.optim.Optimizer
+    if name == "sgd":
+        optimiser = torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=momentum > 0, fused=fused)
+    elif name == "adam":
+        optimiser = torch.optim.Adam(groups, lr=rate, betas=(momentum, 0.999), fused=fused)
+    elif name == "adamw":
+        optimiser = torch.optim.AdamW(groups, lr=rate, betas=(momentum, 0.999), fused=fused)
+    elif name == "rmsprop":
+        optimiser = torch.optim.RMSprop(groups, lr=rate, momentum=momentum, foreach=True)
+    else:
+        optimiser = Muon(_muon_groups(named, rate, weight_decay), momentum=momentum)
+    for group in optimiser.param_groups:
+        group["initial_lr"] = group["lr"]
+    return optimiser
+
+
+def _muon_groups(named: list[tuple[str, nn.Parameter]], rate: float, weight_decay: float) -> list[dict[str, Any]]:
+    """Hidden matrices and filters for Muon; the head's with decay and all vectors without, for AdamW."""
+    hidden = [parameter for key, parameter in named if parameter.ndim > 1 and not key.startswith(HEAD)]
+    head = [parameter for key, parameter in named if parameter.ndim > 1 and key.startswith(HEAD)]
+    vectors = [parameter for _, parameter in named if parameter.ndim <= 1]
+    groups: list[dict[str, Any]] = [
+        {"params": hidden, "lr": rate, "weight_decay": weight_decay, "orthogonal": True},
+        {"params": head, "lr": rate * REST_SHARE, "weight_decay": weight_decay, "orthogonal": False},
+        {"params": vectors, "lr": rate * REST_SHARE, "weight_decay": 0.0, "orthogonal": False},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose matrices are made orthogonal before each step; AdamW for all other parameters.
+
+    After "Muon: An optimizer for hidden layers in neural networks" (Keller Jordan and others, 2024,
+    https://kellerjordan.github.io/posts/muon/). Groups with "orthogonal": True hold parameters of two or more
+    dimensions, taken as matrices (first dimension x all others); groups with False take AdamW steps with betas
+    0.9 and 0.99. Weight decay is decoupled in both.
+    """
+
+    def __init__(self, groups: list[dict[str, Any]], *, momentum: float = 0.9, iterations: int = 5) -> None:
+        defaults = {"lr": 0.02, "weight_decay": 0.0, "momentum": momentum, "iterations": iterations, "orthogonal": True}
+        super().__init__(groups, defaults)
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """One step; with `closure` the loss is computed by it first, and returned."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if parameters and group["orthogonal"]:
+                self._orthogonal_step(parameters, group)
+            elif parameters:
+                self._adamw_step(parameters, group)
+        return loss
+
+    def _orthogonal_step(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        rate, momentum = group["lr"], group["momentum"]
+        gradients = [_gradient(parameter) for parameter in parameters]
+        averages = [self._state(parameter, "momentum_buffer") for parameter in parameters]
+        torch._foreach_mul_(averages, momentum)
+        torch._foreach_add_(averages, gradients)
+        # Nesterov: the gradient and what the momentum will be.
+        updates = torch._foreach_add(gradients, averages, alpha=momentum)
+        if group["weight_decay"]:
+            torch._foreach_mul_(parameters, 1 - rate * group["weight_decay"])
+        shapes: dict[tuple[int, int], list[int]] = {}
+        for index, parameter in enumerate(parameters):
+            shapes.setdefault((parameter.shape[0], parameter[0].numel()), []).append(index)
+        for (rows, columns), members in shapes.items():
+            # One batched product for all matrices of a shape: far fewer, larger operations.
+            stack = torch.stack([updates[index].reshape(rows, columns) for index in members])
+            stack = orthogonalise(stack, group["iterations"])
+            scale = -rate * max(1.0, rows / columns) ** 0.5
+            for index, update in zip(members, stack, strict=True):
+                parameters[index].add_(update.reshape(parameters[index].shape), alpha=scale)
+
+    def _adamw_step(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        gradients = [_gradient(parameter) for parameter in parameters]
+        means = [self._state(parameter, "exp_avg") for parameter in parameters]
+        squares = [self._state(parameter, "exp_avg_sq") for parameter in parameters]
+        for parameter in parameters:
+            self.state[parameter]["step"] = self.state[parameter].get("step", 0) + 1
+        count = self.state[parameters[0]]["step"]
+        torch._foreach_lerp_(means, gradients, 1 - 0.9)
+        torch._foreach_mul_(squares, 0.99)
+        torch._foreach_addcmul_(squares, gradients, gradients, 1 - 0.99)
+        if group["weight_decay"]:
+            torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+        sizes = torch._foreach_sqrt(squares)
+        torch._foreach_div_(sizes, (1 - 0.99**count) ** 0.5)
+        torch._foreach_add_(sizes, 1e-8)
+        torch._foreach_addcdiv_(parameters, means, sizes, -group["lr"] / (1 - 0.9**count))
+
+    def _state(self, parameter: Tensor, name: str) -> Tensor:
+        """The buffer of that name for a parameter, zeros at first."""
+        state: dict[str, Tensor] = self.state[parameter]
+        if name not in state:
+            state[name] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
+        return state[name]
+
+
+def _gradient(parameter: Tensor) -> Tensor:
+    if parameter.grad is None:
+        raise RuntimeError("a parameter without gradient was passed to an optimiser's step")
+    return parameter.grad
+
+
+def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
+    """About the nearest matrices (B, rows, columns) with orthonormal rows, or columns where there are more rows.
+
+    Newton-Schulz iteration with the quintic of Keller Jordan (2024), in bfloat16 where the hardware multiplies it
+    natively. Singular values come out between about 0.7 and 1.2, which is near enough for a step.
+    """
+    first, third, fifth = _NEWTON_SCHULZ
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    current = matrices.mT if tall else matrices
+    current = current / (current.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    current = current.to(_product_type(matrices.device)).contiguous()
+    for _ in range(iterations):
+        gram = current @ current.mT
+        combined = torch.baddbmm(gram, gram, gram, beta=third, alpha=fifth)
+        current = torch.baddbmm(current, combined, current, beta=first)
+    current = current.to(matrices.dtype)
+    return current.mT if tall else current
+
+
+def _product_type(device: torch.device) -> torch.dtype:
+    """bfloat16 where matrix products have hardware for it: GPUs, and processors with AMX tiles."""
+    if device.type == "cpu":
+        capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+        return torch.bfloat16 if capabilities.get("amx_bf16", False) else torch.float32
+    return torch.bfloat16 if device.type == "cuda" else torch.float32

@@ -1,0 +1,97 @@
+"""Neutral pieces of a page: what tasks and verbs want shown, without knowing who draws it.
+
+The report and the served page draw them; a piece holds plain numbers, words and arrays, no HTML and no tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph. `tone` is "plain", "good" or "warning"."""
+
+    words: str
+    tone: str = "plain"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under column titles; cells are words or numbers (numbers are set flush right)."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str | int | float | None]]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Curves: name -> points (x, y). `diagonal` draws y = x for comparison (calibration)."""
+
+    series: Mapping[str, Sequence[tuple[float, float]]]
+    x_label: str = ""
+    y_label: str = ""
+    caption: str = ""
+    diagonal: bool = False
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Named values, with an interval where there is one: (low, high) per bar, or None."""
+
+    names: Sequence[str]
+    values: Sequence[float]
+    intervals: Sequence[tuple[float, float] | None] = ()
+    caption: str = ""
+    percent: bool = False
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Counts of truth (rows) against answer (columns): (n, n) for n names."""
+
+    names: Sequence[str]
+    counts: np.ndarray[Any, Any]
+    rows: str = "truth"
+    columns: str = "answer"
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image, uint8 (height, width) or (height, width, 1 or 3), with words under it."""
+
+    pixels: np.ndarray[Any, Any]
+    words: str = ""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures side by side."""
+
+    pictures: Sequence[Picture]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Code:
+    """Commands or a log, set in a fixed width, to be copied."""
+
+    words: str
+
+
+Piece = Text | Table | Lines | Bars | Matrix | Gallery | Code
+
+
+@dataclass(frozen=True)
+class Section:
+    """A titled part of a page; `folded` starts closed."""
+
+    title: str
+    pieces: Sequence[Piece] = field(default_factory=tuple)
+    folded: bool = False

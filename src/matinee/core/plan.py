@@ -1,0 +1,82 @@
+"""How long to train: from passes over the data, from minutes, or from whichever ends first.
+
+The position in the schedule is a share from 0 to 1 that every step moves by (1 - share) / (steps left). When the clock
+changes the number of steps left, the learning rate bends but never jumps. Each change is an event; a resumed run is
+given the events of the run it continues, so that it takes the same path.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+VALIDATIONS = 40  # at most so many in one run, however short a pass is
+PROBE_STEPS = 4  # steps whose time is not counted: the first ones pay for memory and kernels
+PROBE_SHARE = 0.04  # of the budget, spent on measuring the speed before the length is set
+
+
+@dataclass
+class Plan:
+    """Where a run stands in its schedule. `budget`: seconds of training, or infinite."""
+
+    steps_per_epoch: int
+    budget: float
+    left: int  # steps
+    every: int  # passes between two validations
+    share: float = 0.0
+    events: list[dict[str, int]] = field(default_factory=list)
+
+    @staticmethod
+    def of(steps_per_epoch: int, epochs: int | None, budget: float) -> Plan:
+        """The plan before anything is known of the machine's speed."""
+        passes = epochs if epochs is not None else 10_000
+        return Plan(steps_per_epoch, budget, passes * steps_per_epoch, max(1, math.ceil(passes / VALIDATIONS)))
+
+    def advance(self) -> None:
+        """One step was taken."""
+        self.share += (1.0 - self.share) / self.left
+        self.left -= 1
+
+    def due(self, step: int, spent: float, probed: int) -> bool:
+        """Whether now, in the first pass, enough is known of the machine's speed to set the length."""
+        if math.isinf(self.budget) or self.events:
+            return False
+        return step - probed >= 2 and spent >= PROBE_SHARE * self.budget
+
+    def fit(self, step: int, seconds_left: float, per_step: float, per_validation: float) -> None:
+        """Set the steps that are left so that they, and the validations among them, end with the budget."""
+        per_pass = self.steps_per_epoch * per_step
+        # Validation may take a tenth of the time, and a run that is long in passes is looked at VALIDATIONS times.
+        passes = seconds_left / max(per_pass, 1e-9)
+        every = max(1, math.ceil(passes / VALIDATIONS), math.ceil(9 * per_validation / max(per_pass, 1e-9)))
+        every = min(every, max(1, int(passes)))
+        cost = per_step + per_validation / (every * self.steps_per_epoch)
+        affordable = max(1, int((seconds_left - per_validation) / cost))
+        self.apply({"step": step, "left": min(self.left, affordable), "every": every})
+
+    def apply(self, event: dict[str, int]) -> None:
+        """Take an event into account and remember it."""
+        self.left, self.every = event["left"], event["every"]
+        self.events.append(event)
+
+    def to_json(self) -> dict[str, Any]:
+        """For the checkpoint. An infinite budget is written as null."""
+        return {**asdict(self), "budget": None if math.isinf(self.budget) else self.budget}
+
+    @staticmethod
+    def from_json(value: dict[str, Any]) -> Plan:
+        """The reverse of to_json."""
+        return Plan(**{**value, "budget": math.inf if value["budget"] is None else value["budget"]})
+
+
+def rate_at(share: float, schedule: str, warmup: float) -> float:
+    """The learning rate at a place in the schedule, as a share of its peak."""
+    if share < warmup:
+        return max(0.02, share / warmup)
+    rest = (share - warmup) / (1.0 - warmup)
+    if schedule == "linear":
+        return 1.0 - rest
+    if schedule == "cosine":
+        return 0.5 * (1.0 + math.cos(math.pi * rest))
+    return 1.0

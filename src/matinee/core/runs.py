@@ -1,0 +1,231 @@
+"""The run folder: all that a run was, and all that it needs to go on.
+
+    settings.json   what was asked: source, task, training settings, versions
+    ledger.json     every file that was refused or passed over, and why
+    metrics.csv     one row per validation; events.out.* the same for TensorBoard
+    checkpoint/     latest.safetensors (where to resume) and best.safetensors (the best weights so far)
+    model/          the best model, a bundle, once the run has ended or was stopped in order
+    report.html     for people; evaluation.json the same for programs
+"""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import io
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import IO, TYPE_CHECKING, Any
+
+from matinee.core.errors import BundleError, Interrupted, MatineeError, SettingsError
+from matinee.core.ledger import Entry
+from matinee.core.storage import read_json, read_tensors, unwritable, write_bytes, write_json, write_tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CHECKPOINT_EVERY = 20.0  # seconds: what a kill can cost
+VERSION = 1
+
+
+class Run:
+    """A run folder, open for writing by this process alone. It is the loop's Keeper."""
+
+    def __init__(self, folder: Path, *, every: float = CHECKPOINT_EVERY, every_steps: int = 0) -> None:
+        self.folder = folder
+        self.every, self.every_steps = every, every_steps
+        self._saved = time.perf_counter()
+        self._asked: list[int] = []
+        self._rows: list[dict[str, float]] = []
+        self._board: Any = None
+        self._lock: IO[str] | None = None
+
+    @staticmethod
+    def create(folder: Path, settings: Mapping[str, Any]) -> Run:
+        """A new run folder. Raises SettingsError if there is something in it already."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if any(folder.iterdir()):
+                raise SettingsError(
+                    f"--out {folder}: there is something in this folder already. Name a new one, or go on with the run "
+                    f"that lies there: matinee resume {folder}"
+                )
+            (folder / "checkpoint").mkdir()
+        except OSError as error:
+            raise unwritable(folder, error) from None
+        write_json(folder / "settings.json", {"format": VERSION, **settings})
+        return Run(folder)
+
+    @staticmethod
+    def open(folder: Path) -> Run:
+        """A run folder that exists. Raises BundleError for anything else."""
+        if not (folder / "settings.json").is_file():
+            raise BundleError(f"{folder}: this is not a run folder (there is no settings.json in it).")
+        return Run(folder)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the run was asked to do. Raises BundleError for a record of a newer version or a damaged one."""
+        value = read_json(self.folder / "settings.json")
+        if not isinstance(value, dict) or not isinstance(value.get("format"), int):
+            raise BundleError(f"{self.folder / 'settings.json'}: the file is damaged.")
+        if value["format"] > VERSION:
+            raise BundleError(f"{self.folder}: this run was written by a newer Matinee; update yours to read it.")
+        return value
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has ended and all of it is in place."""
+        return (self.folder / "evaluation.json").is_file()
+
+    def write(self, name: str, value: Any) -> None:
+        """Put a JSON file of the run in place."""
+        write_json(self.folder / name, value)
+
+    def write_ledger(self, entries: tuple[Entry, ...]) -> None:
+        """The ledger, with counts by kind first."""
+        kinds: dict[str, int] = {}
+        for entry in entries:
+            kinds[entry.kind] = kinds.get(entry.kind, 0) + 1
+        self.write("ledger.json", {"counts": kinds, "entries": [asdict(entry) for entry in entries]})
+
+    # -- the loop's Keeper
+
+    def restore(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """Tensors and facts of the last checkpoint; the log is cut back to it."""
+        path = self.folder / "checkpoint" / "latest.safetensors"
+        if not path.exists():
+            return None
+        tensors, facts = read_tensors(path)
+        self._rows = list(facts["history"])
+        self._write_metrics()
+        return tensors, facts
+
+    def due(self, step: int) -> bool:
+        """After so many seconds or steps, and whenever a signal asked to stop."""
+        if self._asked:
+            return True
+        if self.every_steps:
+            return step % self.every_steps == 0
+        return time.perf_counter() - self._saved >= self.every
+
+    def save(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """Put the checkpoint in place. Raises Interrupted where a signal asked to stop."""
+        write_tensors(self.folder / "checkpoint" / "latest.safetensors", tensors, facts)
+        self._saved = time.perf_counter()
+        if self._asked:
+            self._asked.clear()
+            raise Interrupted(f"stopped after {facts['step']:,} steps. To go on: matinee resume {self.folder}")
+
+    def keep_best(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """Put the best weights so far in place."""
+        write_tensors(self.folder / "checkpoint" / "best.safetensors", tensors, facts)
+
+    def best(self) -> dict[str, Tensor]:
+        """The best weights so far."""
+        return read_tensors(self.folder / "checkpoint" / "best.safetensors")[0]
+
+    def events(self) -> list[dict[str, int]]:
+        """What the clock decided so far."""
+        path = self.folder / "checkpoint" / "clock.json"
+        found: list[dict[str, int]] = read_json(path) if path.exists() else []
+        return found
+
+    def record(self, events: list[dict[str, int]]) -> None:
+        """Keep what the clock decided."""
+        write_json(self.folder / "checkpoint" / "clock.json", events)
+
+    def log(self, row: dict[str, float]) -> None:
+        """One row of metrics.csv, and the same for TensorBoard."""
+        self._rows.append(row)
+        self._write_metrics()
+        if self._board is None:
+            self._board = _board(self.folder)
+        _scalars(self._board, row)
+
+    def _write_metrics(self) -> None:
+        text = io.StringIO(newline="")
+        names = list(dict.fromkeys(name for row in self._rows for name in row))
+        table = csv.DictWriter(text, names, lineterminator="\n")
+        table.writeheader()
+        table.writerows(self._rows)
+        write_bytes(self.folder / "metrics.csv", text.getvalue().encode())
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """This process alone works on the run; Ctrl-C and SIGTERM save before they stop it."""
+        self._take_lock()
+        previous: dict[int, Any] = {}
+
+        def ask(number: int, frame: FrameType | None) -> None:
+            if self._asked:  # the second time, at once
+                raise KeyboardInterrupt
+            self._asked.append(number)
+
+        if threading.current_thread() is threading.main_thread():
+            previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+            if self._board is not None:
+                self._board.close()
+                self._board = None
+            if self._lock is not None:
+                self._lock.close()
+                self._lock = None
+
+    def check_asked(self) -> None:
+        """Outside the loop: stop here if a signal asked to. Raises Interrupted."""
+        if self._asked:
+            raise Interrupted(f"stopped. To go on: matinee resume {self.folder}")
+
+    def _take_lock(self) -> None:
+        try:
+            self._lock = open(self.folder / "checkpoint" / "lock", "w", encoding="utf-8")  # noqa: SIM115
+        except OSError as error:
+            raise unwritable(self.folder, error) from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise MatineeError(f"{self.folder}: another process is working on this run.") from None
+
+
+def new_folder(source: str) -> Path:
+    """runs/<source>-<n>, the first n that is free; made at once so that two runs cannot take the same."""
+    name = re.sub(r"[^\w.-]+", "-", Path(os.path.abspath(source)).name, flags=re.ASCII).strip("-.") or "data"
+    for number in range(1, 1_000_000):
+        folder = Path("runs") / f"{name[:60]}-{number}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise unwritable(folder, error) from None
+        return folder
+    raise SettingsError("runs: there are a million runs of this source here. Name a folder with --out.")
+
+
+def _board(folder: Path) -> Any:
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+    return EventFileWriter(str(folder))
+
+
+def _scalars(board: Any, row: Mapping[str, float]) -> None:
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    values = [Summary.Value(tag=name, simple_value=value) for name, value in row.items() if name != "step"]
+    board.add_event(Event(step=int(row["step"]), wall_time=time.time(), summary=Summary(value=values)))
+    with suppress(OSError):
+        board.flush()

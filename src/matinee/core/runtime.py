@@ -1,0 +1,141 @@
+"""The machine: device, number format, memory format, threads and the start of all randomness."""
+
+from __future__ import annotations
+
+import os
+import platform
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from matinee.core.errors import SettingsError
+from matinee.core.examples import Array
+
+_MIX = 0x9E3779B97F4A7C15  # splitmix64's increment: seeds of neighbouring steps have nothing in common
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and how to compute."""
+
+    device: torch.device
+    precision: torch.dtype
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Matrix products and convolutions in the machine's number format; the rest in float32."""
+        if self.precision == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=self.precision)
+
+    def place(self, network: nn.Module) -> nn.Module:
+        """The network on the device, its 4-dimensional weights channels-last."""
+        return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+    def describe(self) -> str:
+        """The machine in words, for the report."""
+        if self.device.type == "cuda":
+            name = torch.cuda.get_device_name(self.device)
+        else:
+            name = f"{processor()}, {torch.get_num_threads()} threads"
+        return f"{name}, {str(self.precision).removeprefix('torch.')}"
+
+
+def machine(device: str = "auto", precision: str = "auto", threads: int = 0) -> Machine:
+    """The machine the settings ask for. Raises SettingsError for a device that is not there."""
+    if threads:
+        torch.set_num_threads(threads)
+    chosen = _device(device)
+    if precision == "auto":
+        return Machine(chosen, torch.bfloat16 if multiplies_bfloat16(chosen) else torch.float32)
+    return Machine(chosen, torch.bfloat16 if precision == "bfloat16" else torch.float32)
+
+
+def _device(name: str) -> torch.device:
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if name == "auto":
+        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise SettingsError(f"--device {name}: choose auto, cpu, cuda, cuda:1 or mps.") from None
+    there = {"cpu": True, "cuda": cuda and (device.index or 0) < torch.cuda.device_count(), "mps": mps}
+    if not there.get(device.type, False):
+        raise SettingsError(f"--device {name}: there is no such device on this machine. Leave it out for the best one.")
+    return device
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the hardware multiplies this format natively; where it is emulated it only costs precision."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+    return False
+
+
+def seed_of(*parts: int) -> int:
+    """One 63-bit seed of several numbers (a run's seed, a step): the whole random state of that step.
+
+    Nothing random needs to be stored for an exact resume: every step starts from its own seed.
+    """
+    state = 0
+    for part in parts:
+        state = (state ^ (part + _MIX)) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
+        state ^= state >> 27
+        state = state * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
+        state ^= state >> 31
+    return state >> 1
+
+
+def seed_torch(device: torch.device, seed: int) -> None:
+    """Start torch's randomness on the CPU and on the device."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
+
+
+def order_of(count: int, seed: int, labels: Array | None = None) -> Array:
+    """The positions 0..count-1 in random order; with labels, drawn so that every class comes equally often."""
+    generator = np.random.default_rng(seed)
+    if labels is None:
+        return generator.permutation(count)
+    present, place, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    shares = (1.0 / sizes / len(present))[place]
+    return generator.choice(count, count, p=shares / shares.sum())
+
+
+def peak_memory() -> int:
+    """Most bytes this process has held at once; 0 where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
+
+
+def processor() -> str:
+    """The processor's name and the cores this process may use."""
+    cores = len(os.sched_getaffinity(0)) if _tells_cores() else os.cpu_count() or 1
+    name = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    return f"{name}, {cores} cores"
+
+
+def _tells_cores() -> bool:
+    """Whether the system tells which cores a process may use."""
+    return "sched_getaffinity" in dir(os)
+
+
+def detached(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A copy of named tensors that later steps cannot change."""
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}

@@ -1,0 +1,141 @@
+"""Scores of a classifier: accuracy, recall, precision, F1, calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from matinee.core.meter import Array, Meter, Rows
+from matinee.core.pieces import Lines, Matrix, Piece, Table
+
+if TYPE_CHECKING:
+    import torch
+
+    from matinee.core.task import Batch
+
+MANY_CLASSES = 10  # above this, the share of examples with the truth among the first five answers is told as well
+BINS = 15  # of the calibration plot and of the expected calibration error (Guo et al., 2017)
+
+
+class ClassificationMeter(Meter):
+    """For outputs that are logits (batch, classes) and targets that are class numbers (batch,)."""
+
+    proportions: ClassVar[frozenset[str]] = frozenset({"accuracy", "top5"})
+    lower_is_better: ClassVar[frozenset[str]] = frozenset({"ece", "nll"})
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__()
+        self.names = tuple(names)
+
+    def collect(self, outputs: Any, batch: Batch) -> dict[str, torch.Tensor]:
+        """Truth, answer, confidence, negative log-likelihood and whether the truth was among the first five."""
+        shares = outputs.float().log_softmax(-1)
+        confidence, answer = shares.max(-1)
+        truth = shares.gather(-1, batch.targets[:, None])
+        kept = {"truth": batch.targets, "answer": answer, "confidence": confidence.exp(), "nll": -truth[:, 0]}
+        if len(self.names) > MANY_CLASSES:
+            kept["top5"] = (shares > truth).sum(-1) < 5
+        return kept
+
+    def score(self, rows: Rows) -> dict[str, float]:
+        """Macro scores are means over the classes that occur among the examples."""
+        truth, answer = rows["truth"].astype(np.int64), rows["answer"].astype(np.int64)
+        if not len(truth):
+            return {"accuracy": float("nan")}
+        hits, asked, given = self._counts(truth, answer)
+        present = asked > 0
+        recall = hits[present] / asked[present]
+        precision = hits[present] / np.maximum(given[present], 1)
+        scores = {
+            "accuracy": float((truth == answer).mean()),
+            "balanced_accuracy": float(recall.mean()),
+            "precision": float(precision.mean()),
+            "recall": float(recall.mean()),
+            "f1": float((2 * hits[present] / (asked[present] + given[present])).mean()),
+        }
+        if "top5" in rows:
+            scores["top5"] = float(rows["top5"].mean())
+        scores["ece"] = _calibration_error(rows["confidence"], truth == answer)
+        scores["nll"] = float(rows["nll"].mean(dtype=np.float64))
+        return scores
+
+    def names_of_scores(self) -> Sequence[str]:
+        """Accuracy first; top5 only where there are many classes."""
+        many = ("top5",) if len(self.names) > MANY_CLASSES else ()
+        return ("accuracy", "balanced_accuracy", "precision", "recall", "f1", *many, "ece", "nll")
+
+    def _counts(self, truth: Array, answer: Array) -> tuple[Array, Array, Array]:
+        classes = len(self.names)
+        hits = np.bincount(truth[truth == answer], minlength=classes)
+        return hits, np.bincount(truth, minlength=classes), np.bincount(answer, minlength=classes)
+
+    def confusion(self, rows: Rows) -> Array:
+        """Counts (classes, classes): truth down, answer across."""
+        classes = len(self.names)
+        pairs = rows["truth"].astype(np.int64) * classes + rows["answer"].astype(np.int64)
+        return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+
+    def detail(self, rows: Rows) -> dict[str, Any]:
+        """Scores per class and the confusion matrix."""
+        truth, answer = rows["truth"].astype(np.int64), rows["answer"].astype(np.int64)
+        hits, asked, given = self._counts(truth, answer)
+        classes = {
+            name: {
+                "examples": int(a),
+                "precision": float(h / g) if g else 0.0,
+                "recall": float(h / a) if a else None,
+                "f1": float(2 * h / (a + g)) if a + g else None,
+            }
+            for name, h, a, g in zip(self.names, hits, asked, given, strict=True)
+        }
+        return {"classes": classes, "confusion": self.confusion(rows).tolist()}
+
+    def pieces(self, rows: Rows) -> Sequence[Piece]:
+        """Per-class table, confusion matrix, calibration plot."""
+        classes = self.detail(rows)["classes"]
+        table = Table(
+            ("class", "examples", "precision", "recall", "F1"),
+            [(name, c["examples"], c["precision"], c["recall"], c["f1"]) for name, c in classes.items()],
+            "Precision: of the answers with this name, the share that was right. Recall: of the examples with this "
+            "name, the share that was found. F1: their harmonic mean.",
+        )
+        right = rows["truth"] == rows["answer"]
+        points = [(float(c), float(r)) for c, r, _ in _bins(rows["confidence"], right)]
+        plot = Lines(
+            {"this model": points},
+            "confidence it gave",
+            "share that was right",
+            "On the diagonal, an answer given with 80 % confidence is right 8 times in 10; below it, too sure.",
+            diagonal=True,
+        )
+        return table, Matrix(self.names, self.confusion(rows), caption="Rows: truth. Columns: answer."), plot
+
+
+    def worth_seeing(self, rows: Rows) -> dict[str, Array]:
+        """The most confident mistakes and the least confident hits."""
+        right, confidence = rows["truth"] == rows["answer"], rows["confidence"]
+        order = np.argsort(-confidence, kind="stable")
+        return {
+            "The most confident mistakes": order[~right[order]],
+            "The least confident hits": order[right[order]][::-1],
+        }
+
+    def remark(self, rows: Rows, position: int) -> str:
+        """The answer, its confidence, and the truth where it differs."""
+        truth, answer = self.names[int(rows["truth"][position])], self.names[int(rows["answer"][position])]
+        said = f"{answer} ({100 * rows['confidence'][position]:.0f} %)"
+        return said if truth == answer else f"said {said}, is {truth}"
+
+
+def _bins(confidence: Array, right: Array) -> list[tuple[float, float, int]]:
+    """(mean confidence, share right, examples) of each bin of equal width that is not empty."""
+    place = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
+    count = np.bincount(place, minlength=BINS)
+    sums = np.bincount(place, confidence, BINS), np.bincount(place, right, BINS)
+    return [(sums[0][i] / count[i], sums[1][i] / count[i], int(count[i])) for i in range(BINS) if count[i]]
+
+
+def _calibration_error(confidence: Array, right: Array) -> float:
+    return float(sum(n * abs(c - r) for c, r, n in _bins(confidence, right)) / len(confidence))

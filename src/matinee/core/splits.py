@@ -1,0 +1,123 @@
+"""Splitting examples: stratified by class, with whatever belongs together on one side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from matinee.core.examples import Array
+
+TRAIN, VALID, TEST = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Splits:
+    """What is known of the examples before they are split.
+
+    rows: those that can be used (some of n). named: the split that the source gives each of the n (-1: none).
+    labels: class of each of the n. together: group of each of the n that the user wants on one side (-1: none).
+    """
+
+    rows: Array
+    named: Array
+    labels: Array
+    together: Array
+
+
+def divide(
+    known: Splits, alike: Callable[[Array], Sequence[Array]], shares: tuple[float, float, int]
+) -> dict[str, Array]:
+    """The rows of "train", "valid" and "test".
+
+    Splits that the source names are kept as they are. A missing test is held back from the rest, then a missing
+    validation from what is left, by class, with near duplicates and groups whole.
+
+    Args:
+        alike: rows -> groupings, each a group number per row, equal for near duplicates, say; asked only if needed.
+        shares: of validation and test, and the seed.
+    """
+    valid_share, test_share, seed = shares
+    named = known.named[known.rows]
+    parts = {"valid": known.rows[named == VALID], "test": known.rows[named == TEST]}
+    pool = known.rows[(named == TRAIN) | (named < 0)]
+    if not len(pool):
+        return {"train": pool, **parts}
+    whole = None
+    for name, share, salt in (("test", test_share, 0), ("valid", valid_share, 1)):
+        if len(parts[name]) or share <= 0:
+            continue
+        if whole is None:
+            whole = np.full(len(known.named), -1, np.int64)
+            whole[pool] = _joined((*alike(pool), known.together[pool]))
+        away = held_back(known.labels[pool], whole[pool], share, 2 * seed + salt)
+        parts[name], pool = pool[away], pool[~away]
+    return {"train": pool, **parts}
+
+
+def _joined(groupings: Sequence[Array]) -> Array:
+    """One numbering of several groupings: connected by any of them means in one group."""
+    parent = list(range(len(groupings[0])))
+
+    def root(item: int) -> int:
+        while parent[item] != item:
+            parent[item] = parent[parent[item]]
+            item = parent[item]
+        return item
+
+    for numbers in groupings:
+        first: dict[int, int] = {}
+        for place, number in enumerate(numbers.tolist()):
+            if number >= 0:
+                a, b = root(first.setdefault(number, place)), root(place)
+                parent[max(a, b)] = min(a, b)
+    return np.array([root(place) for place in range(len(parent))], np.int64)
+
+
+def held_back(labels: Array, together: Array, share: float, seed: int) -> Array:
+    """Which examples to hold back: about `share` of every class, groups whole, fixed by the seed.
+
+    Args:
+        labels: class of each example (examples,).
+        together: group of each example (examples,); a group is held back whole or not at all.
+
+    Returns bool (examples,). Every class keeps at least one group on the near side.
+    """
+    out = np.zeros(len(labels), bool)
+    if share <= 0 or not len(labels):
+        return out
+    generator = np.random.default_rng([seed, 7])
+    _, group = np.unique(together, return_inverse=True)
+    group = group.ravel()
+    order = np.argsort(group, kind="stable")
+    members = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
+    home = np.array([_most_common(labels[m]) for m in members])
+    sizes = np.array([len(m) for m in members])
+    quotas = _quotas(labels, share, generator)
+    for name, quota in quotas.items():
+        own = generator.permutation(np.flatnonzero(home == name))
+        taken = 0
+        for place in own[: len(own) - 1]:
+            # Half a group may stick out, so that the share is met on average where groups are large.
+            if taken + sizes[place] / 2 <= quota:
+                out[members[place]] = True
+                taken += sizes[place]
+    return out
+
+
+def _most_common(values: Array) -> int:
+    names, counts = np.unique(values, return_counts=True)
+    return int(names[counts.argmax()])
+
+
+def _quotas(labels: Array, share: float, generator: np.random.Generator) -> dict[int, int]:
+    """Examples to hold back of each class: rounded down, what is missing given to classes by lot and by remainder."""
+    names, counts = np.unique(labels, return_counts=True)
+    exact = counts * share
+    whole = np.floor(exact).astype(int)
+    missing = round(len(labels) * share) - int(whole.sum())
+    luck = generator.random(len(names)) * 1e-6
+    for place in np.argsort(whole - exact + luck)[: max(0, missing)]:
+        whole[place] += 1
+    return {int(n): int(q) for n, q in zip(names, whole, strict=True)}

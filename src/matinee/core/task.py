@@ -1,0 +1,251 @@
+"""The contract: everything a verb may ask of a task, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b, sha256
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from matinee.core.examples import Array, Examples
+from matinee.core.ledger import Entry
+from matinee.core.meter import Meter
+from matinee.core.pieces import Code, Piece
+from matinee.core.progress import Progress
+from matinee.core.settings import setting
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from matinee.core.model import Model
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step sees: ONE input tensor (batch, ...) and targets that only the task looks inside."""
+
+    inputs: Tensor
+    targets: Any
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on another device."""
+        return Batch(self.inputs.to(device, non_blocking=True), _moved(self.targets, device))
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _moved(v, device) for k, v in value.items()}
+    if isinstance(value, tuple | list):
+        return type(value)(_moved(v, device) for v in value)
+    return value.to(device, non_blocking=True)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where examples came from.
+
+    manifest: name of each example's file -> SHA-256 of its content, hex. names: the file behind each row of the
+    columns. entries: the ledger. given: the splits that the source itself named. facts: counts and sizes, in words.
+    """
+
+    source: str
+    manifest: Mapping[str, str] = field(default_factory=dict)
+    names: Sequence[str] = ()
+    entries: tuple[Entry, ...] = ()
+    given: frozenset[str] = frozenset()
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+    def digest(self) -> str:
+        """One hash of all files, by name and content."""
+        whole = sha256()
+        for name, content in sorted(self.manifest.items()):
+            whole.update(json.dumps([name, content]).encode())
+        return whole.hexdigest()
+
+
+@dataclass(frozen=True)
+class Data:
+    """A task bound to examples."""
+
+    task: Task
+    train: Examples
+    valid: Examples
+    test: Examples
+    origin: Origin = field(default_factory=lambda: Origin("made up"))
+
+    def splits(self) -> dict[str, Examples]:
+        """The three parts by name."""
+        return {"train": self.train, "valid": self.valid, "test": self.test}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(ABC):
+    """One kind of problem. Subclasses are frozen dataclasses: their fields are the hyperparameters.
+
+    A task answers questions and runs nothing. Fields made with `setting` are offered to users; the others are facts
+    that `read` fills in from the data (class names, sizes).
+    """
+
+    layout: ClassVar[str] = ""
+    """What a source of this task looks like, for people whose source looks otherwise."""
+    samples: ClassVar[Mapping[str, str]] = {}
+    """Names that work where a path does, with a line about each."""
+
+    prefetch: ClassVar[bool] = True
+    """Whether batches may be made ahead of the step that uses them; not where they depend on the learning network."""
+
+    head: ClassVar[str] = "head."
+    """What the names of those weights begin with that a start from other weights makes anew."""
+
+    valid_share: float = setting(0.1, "share of the training examples that selects the model (0: none)", low=0, high=0.5)
+    test_share: float = setting(0.2, "share held back for the test where the source names none", low=0, high=0.9)
+    split_seed: int = setting(0, "which examples fall into which share", low=0, high=2**31 - 1)
+
+    # -- what every task must say
+
+    @classmethod
+    @abstractmethod
+    def recognise(cls, source: str) -> str | None:
+        """Why this source looks like this task's, in a few words, or None. Quick: it reads no example."""
+
+    @abstractmethod
+    def read(self, source: str, progress: Progress) -> Data:
+        """The examples of a source, bound to this task with its facts filled in.
+
+        A task whose facts are known already (a trained one) reads new examples in its own terms. Every file that was
+        refused is in `origin.entries`. Raises DataError where there is nothing to read.
+        """
+
+    @abstractmethod
+    def toy(self, seed: int = 0) -> Data:
+        """Data made up on the spot, learnable in seconds on one core."""
+
+    @abstractmethod
+    def build(self) -> nn.Module:
+        """The network, freshly initialised from torch's random state."""
+
+    @abstractmethod
+    def collate(self, columns: Mapping[str, Tensor]) -> Batch:
+        """Gathered columns -> a batch."""
+
+    @abstractmethod
+    def loss(self, outputs: Any, batch: Batch) -> Tensor:
+        """What training makes small: a scalar."""
+
+    @abstractmethod
+    def meter(self) -> Meter:
+        """The scores; the first one selects the model."""
+
+    @abstractmethod
+    def encode(self, raws: Sequence[Any]) -> Tensor:
+        """Raw files or values -> the input tensor. Raises DataError for one that cannot be read."""
+
+    @abstractmethod
+    def decode(self, outputs: Any) -> list[dict[str, Any]]:
+        """Outputs -> what a person or program reads, one JSON object per example."""
+
+    # -- what most tasks can leave alone
+
+    def infer(self, network: nn.Module, inputs: Tensor) -> Any:
+        """Outputs with no target in sight: what scoring, predicting, explaining and serving use."""
+        return network(inputs)
+
+    def forward(self, network: nn.Module, batch: Batch) -> Any:
+        """Outputs for the loss; other than `infer` only where training sees the target (teacher forcing)."""
+        return self.infer(network, batch.inputs)
+
+    def augment(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """The same batch, varied: tensor work on all of it at once."""
+        return batch
+
+    def batches(
+        self, examples: Examples, network: nn.Module, size: int, order: Array | None, start: int = 0
+    ) -> Iterator[Batch]:
+        """Batches of one pass over the examples, from the `start`-th on.
+
+        order: positions to visit, in order; None: each once, as they stand. A pass in a given order drops a last
+        batch that is not full, unless it is the only one: every step then sees the same number of examples.
+        """
+        positions = np.arange(len(examples)) if order is None else order
+        stop = len(positions) if order is None else max(size, len(positions) // size * size)
+        for first in range(start * size, min(stop, len(positions)), size):
+            yield self.collate(examples.gather(positions[first : first + size]))
+
+    def steps(self, examples: Examples, size: int) -> int:
+        """How many batches one shuffled pass has."""
+        return max(1, len(examples) // size)
+
+    def labels(self, examples: Examples) -> Array | None:
+        """The class number of each example, int64 (examples,), or None where there are no classes."""
+        return None
+
+    def names(self) -> Sequence[str]:
+        """The names of the classes that `labels` numbers."""
+        return ()
+
+    def fingerprint(self, examples: Examples) -> tuple[Array, float]:
+        """Unit vectors (examples, features), and the cosine from which on two of them are near duplicates.
+
+        Default: equal bytes only.
+        """
+        return _byte_prints(examples), 0.999
+
+    def advice(self, examples: int) -> dict[str, Any]:
+        """Good training settings for this task's network with so many examples, where the user says nothing."""
+        return {}
+
+    def prepare(self, network: nn.Module, examples: Examples) -> None:
+        """One look at the training examples before the first step (to set statistics or a first layer)."""
+
+    def choose(self, data: Data, minutes: float | None) -> Task:
+        """This task with what was left to "auto" decided (which network, which augmentation) for that data."""
+        return self
+
+    def trivial(self, train: Examples) -> Model | None:
+        """A model that looked at the targets alone (the majority class, the mean): the score to beat."""
+        return None
+
+    def simplest(self) -> Task | None:
+        """The same problem with the simplest network that learns (linear), or None where this is it."""
+        return None
+
+    def logits(self, outputs: Any) -> Tensor:
+        """(batch, ..., choices): what explaining, attacking and distilling look at."""
+        tensor: Tensor = outputs
+        return tensor
+
+    def merge(self, outputs: Sequence[Any]) -> Any:
+        """How the outputs of several networks combine into one."""
+        import torch
+
+        return torch.stack(list(outputs)).mean(0)
+
+    def show(self, inputs: Tensor, outputs: Any) -> list[Piece]:
+        """One neutral piece of a page per example, drawn in the report."""
+        return [Code(json.dumps(answer, ensure_ascii=False)) for answer in self.decode(outputs)]
+
+    def inputs(self, places: Sequence[str]) -> Iterable[Any]:
+        """What `predict` is given on the command line -> raws for `encode`; folders are looked into."""
+        return places
+
+    def changes(self, source: str, manifest: Mapping[str, str]) -> dict[str, list[str]]:
+        """The source's files that are "changed", "missing" or "new" since the manifest was written."""
+        return {"changed": [], "missing": [], "new": []}
+
+
+def _byte_prints(examples: Examples) -> Array:
+    prints = np.empty((len(examples), 16), np.float32)
+    for i in range(len(examples)):
+        digest = blake2b(digest_size=64)
+        for values in examples.columns.values():
+            digest.update(np.ascontiguousarray(values[examples.rows[i]]).tobytes())
+        prints[i] = np.frombuffer(digest.digest(), np.uint32).astype(np.float32) - 2.0**31
+    return prints / np.linalg.norm(prints, axis=1, keepdims=True)

@@ -1,0 +1,1 @@
+"""Bricks that networks are built of, and networks by name."""

@@ -1,0 +1,231 @@
+"""What a run tells the people who must decide on it: from the answer in two sentences down to the settings."""
+
+from __future__ import annotations
+
+import math
+import platform
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matinee.core.evaluation import WORDS, Evaluation
+from matinee.core.meter import Score
+from matinee.core.model import Model
+from matinee.core.pieces import Bars, Code, Lines, Piece, Section, Table, Text
+from matinee.core.progress import seconds
+from matinee.core.runs import Run
+from matinee.core.settings import flag
+from matinee.core.storage import read_json, write_bytes
+from matinee.report.page import page
+
+SHARES = ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "top5")
+MEANING = {
+    "accuracy": "share of the answers that were right",
+    "balanced_accuracy": "the same, every class counting alike",
+    "precision": "of the answers with a name, the share that was right; mean over the classes",
+    "recall": "of the examples with a name, the share that was found; mean over the classes",
+    "f1": "harmonic mean of precision and recall; mean over the classes",
+    "top5": "share with the truth among the five likeliest answers",
+    "ece": "calibration error: how far stated confidence is from the share that was right; 0 is best",
+    "nll": "negative log-likelihood: how surprised the model was by the truth; 0 is best",
+}
+
+
+@dataclass(frozen=True)
+class Story:
+    """All that the page tells. problems: (severity, words, files). counts: split -> class -> examples."""
+
+    run: Run
+    model: Model
+    history: Sequence[Mapping[str, float]]
+    evaluation: Evaluation | None
+    problems: Sequence[tuple[str, str, Sequence[str]]]
+    counts: Mapping[str, Mapping[str, int]]
+    seconds: float
+
+
+def write(path: Path, story: Story) -> None:
+    """Put the page in place."""
+    write_bytes(path, tell(story).encode("utf-8", "backslashreplace"))
+
+
+def tell(story: Story) -> str:
+    """The page."""
+    settings = story.run.settings
+    title = f"{settings['task'].replace('-', ' ').capitalize()}: {Path(str(settings['source'])).name or settings['source']}"
+    sections = [_scores(story), *_looks(story), _training(story), _data(story), _settings(settings), _environment(story)]
+    return page(title, _lead(story), [*sections, _again(settings, story.run.folder)], facts=_tiles(story))
+
+
+def _percent(score: Score) -> str:
+    return f"{100 * score.value:.1f} % ({100 * score.low:.1f} to {100 * score.high:.1f})"
+
+
+def _shown(name: str, value: float) -> str:
+    if math.isnan(value):
+        return "n/a"
+    return f"{100 * value:.2f} %" if name in SHARES else f"{value:.4f}"
+
+
+def _lead(story: Story) -> str:
+    told, tests = story.evaluation, sum(story.counts.get("train", {}).values())
+    if told is None:
+        return f"The model learned from {tests:,} examples. None were held back, so nothing is known of how good it is."
+    name, score = next(iter(told.scores.items()))
+    words = name.replace("_", " ")
+    where = "that it never saw" if told.split == "test" else "that were used to choose it, so a little too good"
+    if name in SHARES:
+        lead = (
+            f"On {told.examples:,} examples {where}, the model reaches {100 * score.value:.1f} % {words}; "
+            f"with 95 % confidence the true figure lies between {100 * score.low:.1f} and {100 * score.high:.1f} %."
+        )
+    else:
+        lead = f"On {told.examples:,} examples {where}, {words} is {score.value:.4f} ({score.low:.4f} to {score.high:.4f})."
+    rivals = [
+        f"{WORDS.get(other, other)} {_shown(name, scores[name])}" for other, scores in told.baselines.items() if name in scores
+    ]
+    return lead + (f" For comparison: {', '.join(rivals)}." if rivals else "")
+
+
+def _tiles(story: Story) -> dict[str, str]:
+    tiles = {}
+    if story.evaluation is not None:
+        for name in list(story.evaluation.scores)[:1]:
+            tiles[f"{story.evaluation.split} {name.replace('_', ' ')}"] = _percent(story.evaluation.scores[name])
+        if "f1" in story.evaluation.scores and "f1" not in list(story.evaluation.scores)[:1]:
+            tiles["F1, mean of classes"] = _percent(story.evaluation.scores["f1"])
+    tiles["learned from"] = f"{sum(story.counts.get('train', {}).values()):,} examples"
+    tiles["time"] = seconds(story.seconds)
+    return tiles
+
+
+def _scores(story: Story) -> Section:
+    told = story.evaluation
+    if told is None:
+        return Section("Scores", [Text("No examples were held back: there is nothing to score on.", "warning")])
+    pieces: list[Piece] = [Text(note, "warning") for note in told.notes]
+    others = list(told.baselines)
+    rows = [
+        (
+            name.replace("_", " "),
+            _shown(name, score.value),
+            f"{_shown(name, score.low)} to {_shown(name, score.high)}",
+            *(_shown(name, told.baselines[other].get(name, math.nan)) for other in others),
+            MEANING.get(name, ""),
+        )
+        for name, score in told.scores.items()
+    ]
+    columns = ("score", "this model", "95 % interval", *(WORDS.get(o, o) for o in others), "what it is")
+    pieces.append(Table(columns, rows))
+    first = next(iter(told.scores))
+    if first in SHARES:
+        score = told.scores[first]
+        names = ["this model", *(WORDS.get(o, o) for o in others)]
+        values = [score.value, *(told.baselines[o].get(first, math.nan) for o in others)]
+        spans: list[tuple[float, float] | None] = [(score.low, score.high), *(None for _ in others)]
+        pieces.append(Bars(names, values, spans, f"{first.replace('_', ' ')} on the {told.split} split", percent=True))
+    return Section("Scores", pieces)
+
+
+def _looks(story: Story) -> list[Section]:
+    """What the task shows of its scores, and the examples worth looking at."""
+    told = story.evaluation
+    if told is None:
+        return []
+    return [Section("In detail", list(told.pieces)), *told.galleries]
+
+
+def _training(story: Story) -> Section:
+    history, names = story.history, []
+    if history:
+        names = [n for n in history[-1] if n in SHARES[:1] or n in ("f1", "recall")]
+    first = str(story.model.facts.get("select", ""))
+    names = list(dict.fromkeys([*([first] if history and first in history[-1] else []), *names]))
+    curves = {f"valid {n}": [(row["epoch"], row[n]) for row in history if n in row] for n in names}
+    pieces: list[Piece] = [
+        Lines({"training loss": [(row["epoch"], row["loss"]) for row in history]}, "epoch", "loss"),
+    ]
+    if curves:
+        pieces.append(Lines(curves, "epoch", "score"))
+    columns = list(dict.fromkeys(name for row in history for name in row))
+    rows = [[row.get(name) for name in columns] for row in history]
+    pieces.append(Table([c.replace("_", " ") for c in columns], rows, "One row per validation; the same as metrics.csv."))
+    return Section("Training", pieces)
+
+
+def _data(story: Story) -> Section:
+    pieces: list[Piece] = []
+    for severity, words, files in story.problems:
+        named = f" ({', '.join(files[:3])}{', ...' if len(files) > 3 else ''})" if files else ""
+        pieces.append(Text(words + named, "warning" if severity == "error" else "plain"))
+    if not story.problems:
+        pieces.append(Text("Nothing wrong was found while reading.", "good"))
+    splits = list(story.counts)
+    names = list(dict.fromkeys(name for split in splits for name in story.counts[split]))
+    rows = [(name, *(story.counts[split].get(name, 0) for split in splits)) for name in names]
+    totals = ("all", *(sum(story.counts[split].values()) for split in splits))
+    pieces.append(Table(("class", *splits), [*rows, totals]))
+    ledger = read_json(story.run.folder / "ledger.json")
+    entries = [(e["file"], e["kind"], e["reason"]) for e in ledger["entries"]]
+    if entries:
+        pieces.append(Table(("file", "kind", "why"), entries, "The ledger: every file that was left out or passed over."))
+    return Section("Data", pieces)
+
+
+def _settings(settings: Mapping[str, Any]) -> Section:
+    rows = [(flag(name), _plain(value)) for part in ("train", "fields") for name, value in settings[part].items()]
+    return Section("Settings", [Table(("setting", "value"), rows)], folded=True)
+
+
+def _plain(value: Any) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, list) else "none" if value in (None, "") else str(value)
+    return text if len(text) <= 200 else f"{text[:200]} ..."
+
+
+def _environment(story: Story) -> Section:
+    import numpy as np
+    import torch
+
+    from matinee.core.runtime import machine, peak_memory
+
+    asked = story.run.settings["train"]
+    where = machine(asked["device"], asked["precision"])
+    last = story.history[-1] if story.history else {}
+    rows = [
+        ("machine", where.describe()),
+        ("wall time", seconds(story.seconds)),
+        ("of it training", seconds(last.get("seconds", 0.0))),
+        ("examples a second while training", f"{last.get('examples_per_second', 0.0):,.0f}"),
+        ("peak memory", f"{peak_memory() / 2**20:,.0f} MiB"),
+        ("parameters", f"{sum(p.numel() for p in story.model.network.parameters()):,}"),
+        ("Matinee", str(story.run.settings["version"])),
+        ("Python, PyTorch, NumPy", f"{platform.python_version()}, {torch.__version__}, {np.__version__}"),
+        ("system", platform.platform()),
+    ]
+    return Section("Environment and cost", [Table(("", ""), rows)])
+
+
+def _again(settings: Mapping[str, Any], folder: Path) -> Section:
+    given = " ".join(_typed(name, value) for name, value in settings["given"].items())
+    source = shlex.quote(str(settings["source"]))
+    commands = [
+        f"matinee train {source} {given}".rstrip(),
+        f"matinee evaluate {shlex.quote(str(folder))}",
+        f"matinee predict {shlex.quote(str(folder))} FILE...",
+    ]
+    return Section(
+        "The same again",
+        [
+            Text("These commands make this run again and use it. The same machine, versions and data give the same bits, "
+                 "if the length was set by --epochs; --minutes follows the clock."),
+            Code("\n".join(commands)),
+        ],
+    )  # fmt: skip
+
+
+def _typed(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return flag(name) if value else flag(name).replace("--", "--no-", 1)
+    return f"{flag(name)} {shlex.quote(str(value))}"

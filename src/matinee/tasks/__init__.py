@@ -1,0 +1,1 @@
+"""One file is one task; the folder is the registry."""

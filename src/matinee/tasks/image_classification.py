@@ -1,0 +1,370 @@
+"""Say what is in a picture: objects, scenes, faces, digits."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from matinee.core.duplicates import groups
+from matinee.core.examples import Array, Examples
+from matinee.core.ledger import Entry
+from matinee.core.meter import Meter
+from matinee.core.pieces import Gallery, Picture, Piece
+from matinee.core.progress import Progress
+from matinee.core.scores import ClassificationMeter
+from matinee.core.settings import setting
+from matinee.core.splits import Splits, divide
+from matinee.core.task import Batch, Data, Origin, Task
+from matinee.media import picture_table
+from matinee.media.pictures import decode
+from matinee.media.thumbnails import mirror_safe, thumbnail_prints
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from matinee.core.model import Model
+    from matinee.nets.pictures import PictureShape
+    from matinee.nets.recipes import Recipe
+
+NETWORKS = ("auto", "constant", "linear", "mlp", "lenet", "small", "residual")
+NEAR = 0.99  # cosine of two thumbnails; docs/decisions/near-duplicates.md has the figures behind it
+LOOK = 4096  # training pictures that statistics and the whitening layer are computed from
+RUNNERS_UP = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageClassification(Task):
+    """One label for a picture, out of the classes seen in training."""
+
+    layout: ClassVar[str] = (
+        "  photos/cat/1.jpg, photos/dog/2.png        a folder of class folders (or a .zip of it)\n"
+        "  photos/train/cat/1.jpg, photos/test/...   the same, already split\n"
+        "  labels.csv with the columns file,label    a table of files (CSV or JSONL)\n"
+        "  train-images-idx3-ubyte.gz, ...           MNIST's files; data_batch_1, ...: CIFAR-10's"
+    )
+    samples: ClassVar[Mapping[str, str]] = picture_table.NAMES
+
+    classes: tuple[str, ...] = ()
+    counts: tuple[int, ...] = ()
+    height: int = 0
+    width: int = 0
+    channels: int = 0
+
+    network: str = setting("auto", "network", choices=NETWORKS)
+    size: str = setting("auto", "size of the network", choices=("auto", "s", "m", "l"))
+    dropout: float = setting(0.0, "dropout is a share of units", low=0, high=0.9)
+    picture_size: int = setting(
+        0, "shorter side in pixels at which larger pictures are learned (0: as they are, up to 160)", low=0, high=1024
+    )
+    loss_function: str = setting("cross-entropy", "what is made small", choices=("cross-entropy", "focal"))
+    focal_gamma: float = setting(2.0, "how much focal loss leaves easy pictures aside", low=0, high=10)
+    label_smoothing: float | None = setting(None, "share of certainty taken from the true class", low=0, high=0.9)
+    class_weights: str = setting(
+        "none", "balanced: mistakes on rare classes cost more", choices=("none", "balanced")
+    )
+    flip: bool | None = setting(None, "mirror pictures left to right (auto: where a test finds it harmless)")
+    crop: int | None = setting(None, "pixels by which pictures are shifted", low=0, high=256)
+    scale: float | None = setting(None, "share by which pictures are enlarged or shrunk", low=0, high=0.9)
+    rotate: float | None = setting(None, "degrees by which pictures are turned", low=0, high=180)
+    colour: float | None = setting(None, "share by which brightness, contrast and colour vary", low=0, high=0.9)
+    cutout: int | None = setting(None, "side in pixels of a square that is painted over", low=0, high=512)
+    mixup: float | None = setting(None, "mix pairs of pictures, with a share from Beta(x, x) (0: never)", low=0, high=10)
+    groups: str = setting("", "regular expression: the part of a file name that must not be split, such as a person")
+    file_column: str = setting("", "column of a table that names the files")
+    label_column: str = setting("", "column of a table that holds the labels")
+    pixel_limit: float = setting(100.0, "megapixels beyond which a picture is refused", low=0.001, high=2000)
+
+    # -- reading
+
+    @classmethod
+    def recognise(cls, source: str) -> str | None:
+        """Class folders, a table of picture files, idx or CIFAR files, a well-known name."""
+        return picture_table.fits(source)
+
+    def read(self, source: str, progress: Progress) -> Data:
+        """The pictures of a source, decoded once, with its splits or with new ones."""
+        request = picture_table.PictureRequest(
+            height=self.height,
+            width=self.width,
+            channels=self.channels,
+            longest=self.picture_size or picture_table.PictureRequest().longest,
+            groups=self.groups,
+            file_column=self.file_column,
+            label_column=self.label_column,
+            pixel_limit=int(self.pixel_limit * 1e6),
+        )
+        with progress.bar("reading", "pictures") as bar:
+            table = picture_table.read_pictures(source, request, bar)
+        classes = self.classes or table.classes
+        labels, strangers = _renumbered(table, classes)
+        rows = table.good[labels[table.good] >= 0]
+        columns = {"image": table.columns["image"], "label": labels}
+        splits = divide(
+            Splits(rows, table.columns["split"], labels, table.columns["group"]),
+            lambda chosen: (self._near(Examples(columns, chosen)), _same_bytes(table.columns["sha256"][chosen])),
+            (self.valid_share, self.test_share, self.split_seed),
+        )
+        image = table.columns["image"]
+        task = dataclasses.replace(
+            self,
+            classes=classes,
+            counts=self.counts or tuple(np.bincount(labels[splits["train"]], minlength=len(classes)).tolist()),
+            height=image.shape[1],
+            width=image.shape[2],
+            channels=image.shape[3],
+        )
+        parts = {name: Examples(columns, chosen) for name, chosen in splits.items()}
+        return Data(task, parts["train"], parts["valid"], parts["test"], _origin(source, table, strangers, rows))
+
+    def _near(self, examples: Examples) -> Array:
+        prints, threshold = self.fingerprint(examples)
+        return groups(prints, threshold)
+
+    def changes(self, source: str, manifest: Mapping[str, str]) -> dict[str, list[str]]:
+        """Files whose content is no longer what it was."""
+        return picture_table.changed_since(source, manifest)
+
+    def toy(self, seed: int = 0) -> Data:
+        """Four classes: one quarter of a noisy grey picture is brighter."""
+        generator = np.random.default_rng(seed)
+        labels = np.arange(480) % 4
+        image = generator.normal(90, 30, (480, 12, 12, 1))
+        for row, label in enumerate(labels):
+            down, across = divmod(int(label), 2)
+            image[row, 6 * down : 6 * down + 6, 6 * across : 6 * across + 6] += 60
+        columns = {"image": image.clip(0, 255).astype(np.uint8), "label": labels.astype(np.int64)}
+        task = dataclasses.replace(
+            self, classes=("north-west", "north-east", "south-west", "south-east"), counts=(80,) * 4,
+            height=12, width=12, channels=1,
+        )  # fmt: skip
+        examples = Examples.of(columns)
+        parts = [examples.take(np.arange(a, b)) for a, b in ((0, 320), (320, 400), (400, 480))]
+        return Data(task, *parts)
+
+    # -- the network and its training
+
+    @property
+    def shape(self) -> PictureShape:
+        """What goes into the network and comes out."""
+        from matinee.nets.pictures import PictureShape
+
+        return PictureShape(self.channels, self.height, self.width, len(self.classes))
+
+    def choose(self, data: Data, minutes: float | None) -> ImageClassification:
+        """Network and size by the shape and number of pictures; augmentation by the network's recipe."""
+        from matinee.nets.pictures import SIZES, choose
+
+        name, size = self.network, self.size
+        if name == "auto":
+            name, fitting = choose(self.shape, len(data.train))
+        else:
+            sizes = SIZES[name]
+            fitting = "m" if "m" in sizes else sizes[0]
+        size = fitting if size == "auto" else size
+        named = dataclasses.replace(self, network=name, size=size)
+        recipe = named._recipe(len(data.train))
+        flip = self.flip
+        if flip is None:
+            # A recipe without any shift does not augment at all.
+            flip = recipe.crop > 0 and mirror_safe(
+                data.train.columns["image"], data.train.rows, data.train.column("label")
+            )
+        varied = ("crop", "scale", "rotate", "colour", "cutout", "mixup", "label_smoothing")
+        open_ = {field: getattr(recipe, field) for field in varied if getattr(self, field) is None}
+        return dataclasses.replace(named, flip=flip, **open_)
+
+    def _recipe(self, examples: int) -> Recipe:
+        from matinee.nets.recipes import recommend
+
+        return recommend(self.network, self.size, self.shape, examples)
+
+    def advice(self, examples: int) -> dict[str, Any]:
+        """The network's recipe."""
+        return dataclasses.asdict(self._recipe(examples))
+
+    def build(self) -> nn.Module:
+        """The network called `network`."""
+        from matinee.nets.pictures import build
+
+        return build(self.network, self.shape, size=self.size, dropout=self.dropout)
+
+    def prepare(self, network: nn.Module, examples: Examples) -> None:
+        """Brightness and contrast of the training pictures, and the whitening layer where there is one."""
+        import torch
+
+        from matinee.nets.pictures import PictureNetwork, whiten
+
+        if not isinstance(network, PictureNetwork):
+            return
+        chosen = np.random.default_rng(0).permutation(len(examples))[:LOOK]
+        images = self.collate(examples.gather(np.sort(chosen))).inputs
+        images = images.to(next(network.parameters()).device)
+        with torch.no_grad():
+            network.normalise.mean.copy_(images.mean((0, 2, 3))[:, None, None])
+            network.normalise.deviation.copy_(images.std((0, 2, 3)).clamp(min=1e-3)[:, None, None])
+        whiten(network, images)
+
+    def collate(self, columns: Mapping[str, Tensor]) -> Batch:
+        """uint8 (batch, height, width, channels) -> float (batch, channels, height, width) from 0 to 1."""
+        # The permuted view is channels-last already: nothing is copied but the change of type.
+        return Batch(columns["image"].permute(0, 3, 1, 2).float().div_(255), columns["label"].long())
+
+    def augment(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """Flips, shifts, scales, turns, recolours, paints over and mixes the pictures of a batch."""
+        from matinee.media.augment import Policy, augment, mixup
+
+        policy = Policy(
+            flip=bool(self.flip),
+            crop=self.crop or 0,
+            scale=self.scale or 0.0,
+            rotate=self.rotate or 0.0,
+            colour=self.colour or 0.0,
+            cutout=self.cutout or 0,
+        )
+        inputs, targets = augment(batch.inputs, policy, generator), batch.targets
+        if self.mixup:
+            import torch
+
+            certain = torch.nn.functional.one_hot(targets, len(self.classes)).float()
+            inputs, targets = mixup(inputs, certain, self.mixup, generator)
+        return Batch(inputs, targets)
+
+    def loss(self, outputs: Any, batch: Batch) -> Tensor:
+        """Cross-entropy, or focal loss (Lin et al., 2017), with label smoothing and class weights."""
+        import torch
+        from torch.nn.functional import cross_entropy
+
+        logits, weights = outputs.float(), None
+        if self.class_weights == "balanced":
+            counts = torch.tensor(self.counts, dtype=torch.float32, device=logits.device).clamp(min=1)
+            weights = counts.sum() / counts / len(counts)
+        smoothing = self.label_smoothing or 0.0
+        if self.loss_function == "cross-entropy":
+            return cross_entropy(logits, batch.targets, weights, label_smoothing=smoothing)
+        each = cross_entropy(logits, batch.targets, weights, reduction="none", label_smoothing=smoothing)
+        shares = logits.softmax(-1)
+        if batch.targets.is_floating_point():
+            truth = (shares * batch.targets).sum(-1)
+        else:
+            truth = shares.gather(-1, batch.targets[:, None])[:, 0]
+        return ((1 - truth) ** self.focal_gamma * each).mean()
+
+    # -- scores and answers
+
+    def meter(self) -> Meter:
+        """Accuracy first."""
+        return ClassificationMeter(self.classes)
+
+    def labels(self, examples: Examples) -> Array:
+        """Class numbers."""
+        return examples.column("label").astype(np.int64)
+
+    def names(self) -> Sequence[str]:
+        """Class names."""
+        return self.classes
+
+    def fingerprint(self, examples: Examples) -> tuple[Array, float]:
+        """Thumbnails without brightness and contrast."""
+        return thumbnail_prints(examples.columns["image"], examples.rows), NEAR
+
+    def trivial(self, train: Examples) -> Model:
+        """Always the majority class."""
+        import torch
+
+        from matinee.core.model import Model
+
+        task = dataclasses.replace(self, network="constant", size="m")
+        network = task.build()
+        counts = np.bincount(self.labels(train), minlength=len(self.classes)) + 1e-3
+        with torch.no_grad():
+            network.get_parameter("logits").copy_(torch.from_numpy(np.log(counts / counts.sum())))
+        return Model(task, network.eval())
+
+    def simplest(self) -> Task | None:
+        """Softmax regression on the pixels."""
+        if self.network == "linear":
+            return None
+        plain = ImageClassification(
+            classes=self.classes, counts=self.counts, height=self.height, width=self.width, channels=self.channels
+        )
+        return dataclasses.replace(plain, network="linear", size="m")
+
+    def encode(self, raws: Sequence[Any]) -> Tensor:
+        """Files (paths, bytes), arrays or Pillow images -> (batch, channels, height, width) from 0 to 1."""
+        import torch
+
+        shape, limit = (self.height, self.width, self.channels), int(self.pixel_limit * 1e6)
+        if len(raws) > 1:
+            with ThreadPoolExecutor(min(8, len(raws))) as pool:
+                arrays = list(pool.map(lambda raw: decode(raw, shape, limit), raws))
+        else:
+            arrays = [decode(raw, shape, limit) for raw in raws]
+        return self.collate(
+            {"image": torch.from_numpy(np.stack(arrays)), "label": torch.zeros(len(arrays), dtype=torch.int64)}
+        ).inputs
+
+    def inputs(self, places: Sequence[str]) -> Iterable[Any]:
+        """Files as they are, folders as the pictures in them."""
+        return picture_table.list_plain(places)
+
+    def decode(self, outputs: Any) -> list[dict[str, Any]]:
+        """The likeliest class, its probability and the runners-up."""
+        shares, order = outputs.float().softmax(-1).topk(min(1 + RUNNERS_UP, len(self.classes)))
+        answers = []
+        for row, places in zip(shares.tolist(), order.tolist(), strict=True):
+            named = [{"label": self.classes[p], "probability": round(s, 6)} for s, p in zip(row, places, strict=True)]
+            answers.append({**named[0], "others": named[1:]})
+        return answers
+
+    def show(self, inputs: Tensor, outputs: Any) -> list[Piece]:
+        """Each picture with its answer."""
+        pixels = (inputs.permute(0, 2, 3, 1).clamp(0, 1) * 255).round().byte().cpu().numpy()
+        words = [f"{a['label']} ({100 * a['probability']:.0f} %)" for a in self.decode(outputs)]
+        return [Gallery([Picture(p, w)]) for p, w in zip(pixels, words, strict=True)]
+
+
+def _renumbered(table: picture_table.PictureTable, classes: Sequence[str]) -> tuple[Array, list[Entry]]:
+    """Labels in the numbering of `classes`; -1 and a line for the ledger where a label is none of them."""
+    place = {name: number for number, name in enumerate(classes)}
+    known = np.array([place.get(name, -1) for name in table.classes] + [-1], np.int64)
+    labels = known[table.columns["label"]]
+    lost = table.good[(labels[table.good] < 0) & (table.columns["label"][table.good] >= 0)]
+    strangers = [
+        Entry(
+            table.names[row],
+            "unknown-label",
+            f"its label {table.classes[table.columns['label'][row]]!r} is none of the classes the model knows",
+        )
+        for row in lost
+    ]
+    return labels, strangers
+
+
+def _same_bytes(digests: Array) -> Array:
+    """A number for each digest (rows, 32), equal for equal ones."""
+    whole = np.ascontiguousarray(digests).view(np.dtype((np.void, digests.shape[1]))).ravel()
+    place: Array = np.unique(whole, return_inverse=True)[1].ravel()
+    return place
+
+
+def _origin(source: str, table: picture_table.PictureTable, strangers: list[Entry], rows: Array) -> Origin:
+    digests = table.columns["sha256"]
+    manifest = {table.names[row]: digests[row].tobytes().hex() for row in rows}
+    given = frozenset(
+        name for number, name in enumerate(("train", "valid", "test")) if (table.columns["split"][rows] == number).any()
+    )
+    sizes = table.columns["size"][rows]
+    facts = {}
+    if len(rows):
+        low, high = sizes.min(0), sizes.max(0)
+        height, width, channels = table.columns["image"].shape[1:]
+        same = (low == high).all()
+        facts["pictures as found"] = f"{low[0]} x {low[1]}" + ("" if same else f" to {high[0]} x {high[1]}") + " pixels"
+        facts["as learned"] = f"{width} x {height} pixels, {'grey' if channels == 1 else 'colour'}"
+    return Origin(source, manifest, table.names, (*table.entries, *strangers), given, facts)

@@ -1,0 +1,1 @@
+"""One file is one verb; the folder is the registry."""

@@ -1,0 +1,242 @@
+"""Score a model, each figure with a 95 % interval, beside the trivial answer and a linear network."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from matinee.core.command import Answer, Call, Command, argument
+from matinee.core.errors import DataError, MatineeError
+from matinee.core.evaluation import LINEAR, TRIVIAL, WORDS, Evaluation
+from matinee.core.examples import Examples
+from matinee.core.meter import Meter, Rows, Score, intervals
+from matinee.core.model import Model, load
+from matinee.core.pieces import Gallery, Picture, Piece, Section
+from matinee.core.progress import Progress
+from matinee.core.reading import task_name
+from matinee.core.runs import Run
+from matinee.core.settings import setting
+from matinee.core.task import Data, Origin
+from matinee.core.train_settings import TrainSettings
+
+LOOKED_AT = 16  # examples of each kind shown in the report
+
+
+def evaluate(
+    model: Model,
+    data: Data,
+    *,
+    split: str = "test",
+    baselines: Mapping[str, Model] | None = None,
+    select: str = "",
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Score a model on one split of the data.
+
+    Args:
+        split: "train", "valid" or "test".
+        baselines: models to compare with; None: the trivial answer and a linear network, learned in seconds from
+            data.train.
+        select: the score to name first.
+
+    Raises DataError where the split has no examples.
+    """
+    from matinee.core.loop import collect
+    from matinee.core.runtime import machine
+
+    examples = data.splits()[split]
+    if not len(examples):
+        raise DataError(f"{data.origin.source}: there are no {split} examples to score.")
+    shown, began = progress or Progress(quiet=True), time.perf_counter()
+    if baselines is None:
+        baselines = compare_with(data, shown)
+    shown.live(f"scoring {len(examples):,} examples")
+    where = machine(str(next(model.network.parameters()).device))
+    meter = collect(model.task, model.network, examples, where)
+    rows = meter.rows()
+    scores = intervals(meter, rows)
+    first = select or next(iter(scores))
+    compared = {}
+    for name, other in baselines.items():
+        counted = collect(other.task, where.place(other.network), examples, where)
+        compared[name] = counted.score(counted.rows())
+    shown.clear()
+    return Evaluation(
+        {first: scores[first], **scores},
+        compared,
+        len(examples),
+        split,
+        time.perf_counter() - began,
+        meter.detail(rows),
+        _cautions(first, scores[first], meter, compared),
+        meter.pieces(rows),
+        _galleries(model, examples, meter, rows),
+    )
+
+
+def compare_with(data: Data, progress: Progress, budget: float = 10.0) -> dict[str, Model]:
+    """The models to beat, made from data.train: the trivial one, and the simplest that learns within the budget."""
+    from matinee.core.loop import fit
+    from matinee.core.runtime import seed_of
+
+    models = {}
+    if not len(data.train):
+        return models
+    trivial, simplest = data.task.trivial(data.train), data.task.simplest()
+    if trivial is not None:
+        models[TRIVIAL] = trivial
+    if simplest is not None:
+        import torch
+
+        progress.live("training a linear network to compare with")
+        settings = TrainSettings(precision="float32").advised(simplest.advice(len(data.train)))
+        torch.manual_seed(seed_of(0, 3))
+        network = simplest.build()
+        simplest.prepare(network, data.train)
+        fit(replace(data, task=simplest), network, settings, budget=budget)
+        models[LINEAR] = Model(simplest, network)
+        progress.clear()
+    return models
+
+
+def _cautions(
+    name: str, score: Score, meter: Meter, compared: Mapping[str, Mapping[str, float]]
+) -> tuple[str, ...]:
+    """What a user must know before trusting the figure."""
+    notes = []
+    for other, scores in compared.items():
+        theirs = scores.get(name, math.nan)
+        worse = score.high >= theirs if name in meter.lower_is_better else score.low <= theirs
+        if worse:
+            what = WORDS.get(other, other)
+            notes.append(
+                f"{name.replace('_', ' ')} {score.value:.4f} is not surely better than {what} ({theirs:.4f}): "
+                "the interval reaches it."
+            )
+    return tuple(notes)
+
+
+def _galleries(model: Model, examples: Examples, meter: Meter, rows: Rows) -> list[Section]:
+    """The examples worth looking at, drawn by the task."""
+    import torch
+
+    sections = []
+    device = next(model.network.parameters()).device
+    for title, positions in meter.worth_seeing(rows).items():
+        chosen = positions[:LOOKED_AT]
+        if not len(chosen):
+            continue
+        inputs = model.task.collate(examples.gather(chosen)).inputs.to(device)
+        with torch.inference_mode():
+            drawn = model.task.show(inputs, model.task.infer(model.network, inputs))
+        remarks = [meter.remark(rows, int(position)) for position in chosen]
+        sections.append(Section(title, _together(drawn, remarks)))
+    return sections
+
+
+def _together(drawn: Sequence[Piece], remarks: Sequence[str]) -> list[Piece]:
+    """Pictures side by side, under each what is to be said of it; anything else one after the other."""
+    pictures = []
+    for piece, remark in zip(drawn, remarks, strict=True):
+        if not isinstance(piece, Gallery) or len(piece.pictures) != 1:
+            return list(drawn)
+        pictures.append(Picture(piece.pictures[0].pixels, remark or piece.pictures[0].words))
+    return [Gallery(pictures)]
+
+
+def baselines_of(run: Path) -> dict[str, Model]:
+    """The models to beat that a run keeps."""
+    return {name: load(run / "baselines" / name) for name in (TRIVIAL, LINEAR) if (run / "baselines" / name).is_dir()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(Command):
+    """`matinee evaluate RUN [SOURCE]`."""
+
+    writes: ClassVar[str] = "folder for evaluation.json (default: the run folder)"
+
+    run_folder: str = argument("a run folder or a saved model", name="RUN")
+    source: str = argument("what to score it on (default: the test split of what it learned from)", optional=True)
+    split: str = setting("test", "which split to score", choices=("train", "valid", "test"))
+    task: str = setting("", "importable module of a task of your own that the model is of")
+
+    def run(self, call: Call) -> Answer:
+        """Score, say what changed, write evaluation.json."""
+        model = load(self.run_folder, task=self.task or None)
+        source = self.source or str(model.facts.get("source_path") or "")
+        if not source:
+            raise DataError(f"{self.run_folder}: this model does not say what it learned from. Name a SOURCE to score it on.")
+        data = model.task.read(source, call.progress)
+        data, notes = self._part(model, data, source)
+        kept = baselines_of(model.run) if model.run is not None else None
+        if not kept and not len(data.train):
+            kept = {}
+        select = str(model.facts.get("select") or "")
+        told = evaluate(
+            model, data, split=self.split, baselines=kept or None if kept != {} else {}, select=select, progress=call.progress
+        )
+        changed = model.task.changes(str(model.facts["source_path"]), model.manifest) if model.facts.get("source_path") else {}
+        told = replace(told, notes=(*notes, *_changed(changed), *told.notes))
+        value = {
+            "run": str(model.run or self.run_folder),
+            "task": task_name(type(model.task)),
+            "source": source,
+            **told.to_json(),
+            "changed": changed,
+        }
+        self._write(value, model, call)
+        return Answer(value, str(told))
+
+    def _part(self, model: Model, data: Data, source: str) -> tuple[Data, list[str]]:
+        """The examples to score: the split asked for, or all of a source that names no splits of its own."""
+        learned = str(model.facts.get("source_path") or "")
+        if self.split != "test" or "test" in data.origin.given or Path(source).resolve() == Path(learned).resolve():
+            return data, []
+        rows = np.sort(np.concatenate([part.rows for part in data.splits().values()]))
+        everything = Examples(data.train.columns, rows)
+        none = Examples(data.train.columns, rows[:0])
+        return _unseen(Data(data.task, none, none, everything, data.origin), model)
+
+    def _write(self, value: Mapping[str, Any], model: Model, call: Call) -> None:
+        folder = call.out or model.run
+        if folder is None:
+            return
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            Run(folder).write("evaluation.json", value)
+        except (MatineeError, OSError) as error:
+            if call.out is not None:
+                raise
+            call.progress.warn(f"the scores were not written down: {error}")
+
+
+def _unseen(data: Data, model: Model) -> tuple[Data, list[str]]:
+    """Leave out of the test what the model was trained on, unless that is all there is."""
+    learned = set(model.manifest.values())
+    origin: Origin = data.origin
+    seen = np.array([origin.manifest.get(origin.names[row], "") in learned for row in data.test.rows], bool)
+    count = int(seen.sum())
+    if not count:
+        return data, []
+    if count == len(seen):
+        note = "the model was trained on all of these: the scores say nothing about new ones."
+        return data, [note]
+    note = f"{count:,} of {len(seen):,} were there when the model was made; they are left out of the scores."
+    return replace(data, test=data.test.take(np.flatnonzero(~seen))), [note]
+
+
+def _changed(changed: Mapping[str, Sequence[str]]) -> list[str]:
+    """A line for each kind of change since training."""
+    words = {"changed": "have changed", "missing": "are missing", "new": "are new"}
+    return [
+        f"{len(files):,} source file{'s' if len(files) != 1 else ''} {words.get(kind, kind)} since training "
+        f"({', '.join(map(repr, list(files)[:3]))}{', ...' if len(files) > 3 else ''})."
+        for kind, files in changed.items()
+        if files
+    ]

@@ -1,0 +1,349 @@
+"""Train: a source of examples becomes a model in a run folder, with a report.
+
+--minutes sets the time, or --epochs the passes; without either, the network's own recipe. Ctrl-C leaves a run that
+`matinee resume` continues to the same bits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import math
+import os
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from matinee.core.command import Answer, Call, Command, argument
+from matinee.core.errors import DataError, Interrupted, SettingsError
+from matinee.core.evaluation import WORDS, Evaluation
+from matinee.core.model import Model, remove_unfinished
+from matinee.core.progress import Progress, seconds
+from matinee.core.reading import read, recognised, task_name
+from matinee.core.registry import task_class
+from matinee.core.runs import Run, new_folder
+from matinee.core.settings import build, flag, rules, setting, to_json
+from matinee.core.storage import read_foreign_tensors, sha256_of
+from matinee.core.task import Data
+from matinee.core.train_settings import TrainSettings
+from matinee.verbs.check import Findings, check, refuse
+from matinee.verbs.evaluate import compare_with, evaluate
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from matinee.core.loop import Hook, Row
+
+RESERVE = 0.06  # share of the minutes kept for the last scores, the baselines and the report
+
+
+@dataclass(frozen=True)
+class StartSettings:
+    """Where to start."""
+
+    start: str = setting("", "weights to start from: a run, a saved model or a safetensors file whose trunk fits")
+    freeze: int = setting(0, "epochs in which only the new head learns, with --start", low=0, high=100_000)
+
+
+@dataclass
+class Job:
+    """A training under way: the data with a task that has nothing left to "auto", and settings likewise."""
+
+    data: Data
+    settings: TrainSettings
+    start: StartSettings
+    progress: Progress
+    run: Run | None = None
+    began: float = dataclasses.field(default_factory=time.perf_counter)
+    given: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    hooks: Sequence[Hook] = ()
+
+
+def train(
+    data: Data,
+    *,
+    out: str | Path | None = None,
+    anyway: bool = False,
+    hooks: Sequence[Hook] = (),
+    progress: Progress | None = None,
+    **given: Any,
+) -> Model:
+    """Train a model on data.
+
+    Args:
+        out: folder for the run (settings, checkpoints, metrics, report); None keeps nothing but the model.
+        anyway: train even where `check` finds the data unsafe.
+        hooks: changes to the loop, see `matinee.Hook`.
+        progress: where to show the progress; None: on standard error.
+        given: settings of the training (`minutes=5`, `batch_size=64`), of the task (`network="lenet"`) and `start`.
+
+    Raises DataError for unsafe data, SettingsError for a setting that is not allowed.
+    """
+    job = prepare(data, given, progress or Progress(), time.perf_counter())
+    job.hooks = [*job.hooks, *hooks]
+    return begin(job, None if out is None else Path(out), anyway=anyway)
+
+
+def begin(job: Job, out: Path | None, *, anyway: bool = False) -> Model:
+    """Check the data, make the run folder, train."""
+    data = job.data
+    findings = check(data, thorough=False)
+    if not anyway:
+        refuse(findings)
+    if not len(data.train):
+        raise DataError(f"{data.origin.source}: there are no examples to train on.")
+    if out is not None:
+        job.run = Run.create(out, _record(job))
+        job.run.write_ledger(data.origin.entries)
+        job.run.write("check.json", findings.to_json())
+    return carry_out(job, findings)[0]
+
+
+def prepare(data: Data, given: Mapping[str, Any], progress: Progress, began: float) -> Job:
+    """Sort the settings into those of the loop, of the task and of the start, and decide what is left to "auto"."""
+    known = {"training": rules(TrainSettings), "start": rules(StartSettings), "task": rules(data.task)}
+    for name in given:
+        if not any(name in part for part in known.values()):
+            build(data.task.__class__, {name: given[name]}, base=data.task)  # raises, naming the closest
+    training = build(TrainSettings, {k: v for k, v in given.items() if k in known["training"]})
+    start = build(StartSettings, {k: v for k, v in given.items() if k in known["start"]})
+    task = build(type(data.task), {k: v for k, v in given.items() if k in known["task"]}, base=data.task)
+    task = task.choose(dataclasses.replace(data, task=task), training.minutes)
+    settings = training.advised(task.advice(len(data.train)))
+    return Job(dataclasses.replace(data, task=task), settings, start, progress, began=began, given=dict(given))
+
+
+def _record(job: Job) -> dict[str, Any]:
+    """settings.json: all that a resume or a reader needs."""
+    source = job.data.origin.source
+    return {
+        "verb": "train",
+        "version": version("matinee"),
+        "source": source,
+        "source_path": os.path.abspath(source) if os.path.exists(source) else source,  # noqa: PTH100, PTH110
+        "digest": job.data.origin.digest(),
+        "task": task_name(type(job.data.task)),
+        "fields": to_json(job.data.task),
+        "train": to_json(job.settings),
+        "start": to_json(job.start),
+        "given": {name: value for name, value in job.given.items() if value is not None},
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+    }
+
+
+def carry_out(job: Job, findings: Findings) -> tuple[Model, Evaluation | None]:
+    """Train, or go on where the run's checkpoint stands; then score and report."""
+    import torch
+
+    from matinee.core.loop import fit
+    from matinee.core.runtime import machine, seed_of
+
+    task, data, settings, run = job.data.task, job.data, job.settings, job.run
+    where = machine(settings.device, settings.precision, settings.threads)
+    job.progress.note(
+        f"{task_name(type(task))}: {len(data.train):,} to train, {len(data.valid):,} to select, {len(data.test):,} to test"
+    )
+    torch.manual_seed(seed_of(settings.seed, 0))
+    network = where.place(task.build())
+    task.prepare(network, data.train)
+    hooks = [*job.hooks, *_started(network, job)]
+    count = sum(p.numel() for p in network.parameters())
+    job.progress.note(f"{_called(task)}, {count:,} parameters, on {where.describe()}")
+    with run.working() if run is not None else contextlib.nullcontext():
+        try:
+            history = fit(
+                data, network, settings, budget=_budget(job), hooks=hooks, keeper=run, progress=job.progress
+            )
+        except Interrupted:
+            _keep_what_there_is(job, network)
+            raise
+        model = Model(task, network, data.origin.manifest, _facts(job, history), run.folder if run else None)
+        evaluation = None
+        if run is not None:
+            evaluation = _finish(job, model, history, findings)
+            run.check_asked()
+    return model, evaluation
+
+
+def _budget(job: Job) -> float:
+    """Seconds that the loop may take."""
+    if job.settings.minutes is None:
+        return math.inf
+    whole = 60 * job.settings.minutes
+    return max(0.5, whole * (1 - RESERVE) - min(1.0, 0.1 * whole) - (time.perf_counter() - job.began))
+
+
+def _called(task: Any) -> str:
+    """The network's name and size, where the task has such settings."""
+    fields = to_json(task, settings_only=True)
+    return " ".join(str(fields[name]) for name in ("network", "size") if name in fields)
+
+
+def _started(network: nn.Module, job: Job) -> list[Hook]:
+    """Put the weights to start from in place."""
+    if not job.start.start:
+        if job.start.freeze:
+            raise SettingsError("--freeze: there is nothing learned yet to keep still. Give --start as well.")
+        return []
+    from matinee.core.starting import Freeze, put
+
+    path = Path(job.start.start)
+    fitted, whole = put(network, read_foreign_tensors(path), job.data.task.head)
+    job.progress.note(f"{fitted} of {whole} weights start from {path}")
+    return [Freeze(network, job.data.task.head, job.start.freeze)] if job.start.freeze else []
+
+
+def _facts(job: Job, history: Sequence[Row]) -> dict[str, Any]:
+    """What the bundle tells of how it was made."""
+    from matinee.core.loop import selecting
+
+    meter = job.data.task.meter()
+    select = selecting(meter, job.settings.select)
+    best = _best(history, select, meter)
+    record = _record(job)
+    facts = {name: record[name] for name in ("version", "source", "source_path", "date", "train")}
+    return {**facts, "select": select, "valid": best}
+
+
+def _best(history: Sequence[Row], select: str, meter: Any) -> dict[str, float]:
+    """The validation scores of the epoch whose weights were kept, the selecting one first."""
+    best: Row | None = None
+    for row in history:
+        if select in row and meter.better(select, row[select], best[select] if best else None):
+            best = row
+    if best is None:
+        return {}
+    names = [select, *(name for name in meter.names_of_scores() if name != select)]
+    return {name: best[name] for name in names}
+
+
+def _keep_what_there_is(job: Job, network: nn.Module) -> None:
+    """A run that was stopped in order leaves a model too: the best so far."""
+    run = job.run
+    if run is None or not (run.folder / "checkpoint" / "best.safetensors").exists():
+        return
+    network.load_state_dict(run.best())
+    Model(job.data.task, network.eval(), job.data.origin.manifest, _facts(job, [])).save(run.folder / "model")
+
+
+def _finish(job: Job, model: Model, history: Sequence[Row], findings: Findings) -> Evaluation | None:
+    """The model, its scores, the models to compare with and the report, all in the run folder."""
+    from matinee.report.story import Story, write
+
+    run = job.run
+    if run is None:
+        return None
+    model.save(run.folder / "model")
+    remove_unfinished(run.folder)
+    spare = 10.0 if job.settings.minutes is None else max(0.5, min(10.0, 0.02 * 60 * job.settings.minutes))
+    compared = compare_with(job.data, job.progress, budget=spare)
+    for name, other in compared.items():
+        other.save(run.folder / "baselines" / name)
+    split = "test" if len(job.data.test) else "valid"
+    evaluation = None
+    if len(job.data.splits()[split]):
+        select = str(model.facts["select"])
+        evaluation = evaluate(
+            model, job.data, split=split, baselines=compared, select=select, progress=job.progress
+        )
+    spent = time.perf_counter() - job.began
+    problems = [(problem.severity, problem.words, problem.files) for problem in findings.problems]
+    write(run.folder / "report.html", Story(run, model, history, evaluation, problems, findings.counts, spent))
+    scores = evaluation.to_json() if evaluation is not None else {}
+    test = {n: s.value for n, s in evaluation.scores.items()} if evaluation is not None and split == "test" else {}
+    run.write(
+        "evaluation.json",
+        {
+            "run": str(run.folder),
+            "task": task_name(type(model.task)),
+            "source": job.data.origin.source,
+            "train_seconds": history[-1]["seconds"] if history else 0.0,
+            "seconds": spent,
+            "epochs": history[-1]["epoch"] if history else 0,
+            "steps": history[-1]["step"] if history else 0,
+            "valid": model.facts["valid"],
+            "test": test,
+            **{k: v for k, v in scores.items() if k != "seconds"},
+        },
+    )
+    return evaluation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(Command):
+    """`matinee train SOURCE`."""
+
+    groups: ClassVar[tuple[type[Any], ...]] = (TrainSettings, StartSettings)
+    reads: ClassVar[bool] = True
+    writes: ClassVar[str] = "run folder (default: runs/<source>-<n>)"
+
+    source: str = argument("a folder, archive, table of files or well-known name (try: digits)")
+    task: str = setting("", "task, where the layout alone does not tell it")
+    anyway: bool = setting(False, "train even where check finds the data unsafe")
+
+    def run(self, call: Call) -> Answer:
+        """Read, check, train, score, report."""
+        _allowed(self, call)
+        data = read(self.source, task=self.task or None, progress=call.progress, **call.tasks)
+        out = call.out or new_folder(self.source)
+        job = prepare(data, {**call.settings, **call.tasks}, call.progress, call.began)
+        try:
+            model = begin(job, out, anyway=self.anyway)
+        except (DataError, SettingsError):
+            with contextlib.suppress(OSError):
+                out.rmdir()  # nothing was written: leave no empty folder behind
+            raise
+        return said(Run.open(out), model, call)
+
+
+def _allowed(command: Train, call: Call) -> None:
+    """Say what is wrong with the settings before minutes go into reading."""
+    sorted_ = {group: {k: v for k, v in call.settings.items() if k in rules(group)} for group in command.groups}
+    start = build(StartSettings, sorted_[StartSettings])
+    build(TrainSettings, sorted_[TrainSettings])
+    kind = task_class(command.task) if command.task else recognised(command.source)
+    strangers = [name for name in call.tasks if name not in rules(kind)]
+    if strangers:
+        raise SettingsError(f"{flag(strangers[0])} is not a setting of {task_name(kind)}.")
+    build(kind, call.tasks)
+    if start.start and not Path(start.start).exists():
+        raise SettingsError(f"--start {start.start}: there is no such file or folder.")
+
+
+def said(run: Run, model: Model, call: Call) -> Answer:
+    """The answer of a run that has ended."""
+    from matinee.core.storage import read_json
+
+    told = read_json(run.folder / "evaluation.json")
+    keys = ("run", "task", "seconds", "train_seconds", "epochs", "steps", "test", "valid")
+    value = {**{key: told[key] for key in keys}, "report": str(run.folder / "report.html"), "notes": told.get("notes", [])}
+    value |= {"examples": len(model.manifest), "settings": to_json(model.task, settings_only=True), **_network_facts(model)}
+    scores = told["test"] or told["valid"]
+    first = next(iter(scores), "")
+    lines = [f"{'test' if told['test'] else 'valid'} {first.replace('_', ' ')} {100 * scores[first]:.2f} %"] if scores else []
+    interval = told.get("scores", {}).get(first)
+    if lines and interval:
+        lines[0] += f" (95 % interval {100 * interval['low']:.2f} to {100 * interval['high']:.2f})"
+    for name, other in told.get("baselines", {}).items():
+        if first in other:
+            lines.append(f"  {WORDS.get(name, name)}: {100 * other[first]:.2f} %")
+    lines += [f"note: {note}" for note in value["notes"]]
+    folder = run.folder
+    lines += [f"{seconds(told['seconds'])} in all, {seconds(told['train_seconds'])} of it training"]
+    lines += [f"report   {folder / 'report.html'}", "", "next"]
+    lines += [f"  matinee evaluate {folder}", f"  matinee predict {folder} FILE...", f"  tensorboard --logdir {folder}"]
+    return Answer(value, "\n".join(lines))
+
+
+def _network_facts(model: Model) -> dict[str, Any]:
+    return {"parameters": sum(p.numel() for p in model.network.parameters()), "sha256": _weights(model)}
+
+
+def _weights(model: Model) -> str:
+    return sha256_of(model.run / "model" / "model.safetensors") if model.run is not None else ""

@@ -1,0 +1,161 @@
+"""Augmentation: does what the policy says, nothing else, and the same every time."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from matinee.core.errors import SettingsError
+from matinee.media.augment import Policy, alternating_flips, augment, mixup
+
+EVERYTHING = Policy(flip=True, crop=2, scale=0.2, rotate=10, colour=0.3, cutout=4)
+EACH = [
+    Policy(flip=True),
+    Policy(crop=2),
+    Policy(flip=True, crop=3),
+    Policy(scale=0.2),
+    Policy(rotate=15),
+    Policy(colour=0.4),
+    Policy(cutout=5),
+    EVERYTHING,
+]
+
+
+def _generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def _pictures(channels: int = 3, count: int = 8) -> Tensor:
+    return torch.rand(count, channels, 12, 10, generator=_generator(99))
+
+
+@pytest.mark.parametrize("policy", EACH)
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_each_policy_varies_and_keeps_shape_range_format_and_is_repeatable(
+    policy: Policy, channels: int, channels_last: bool
+) -> None:
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    images = _pictures(channels).contiguous(memory_format=memory_format)
+    original = images.clone()
+    first = augment(images, policy, _generator(3))
+    again = augment(images, policy, _generator(3))
+    other = augment(images, policy, _generator(4))
+    assert first.shape == images.shape
+    assert first.dtype == images.dtype
+    assert first.is_contiguous(memory_format=memory_format)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(images, original)
+    assert float(first.min()) >= 0
+    assert float(first.max()) <= 1
+
+
+@pytest.mark.parametrize("policy", EACH)
+def test_memory_format_does_not_change_the_numbers(policy: Policy) -> None:
+    images = _pictures()
+    plain = augment(images, policy, _generator(5))
+    last = augment(images.contiguous(memory_format=torch.channels_last), policy, _generator(5))
+    assert torch.allclose(plain, last, atol=1e-5)
+
+
+def test_the_zero_policy_gives_the_input_back_and_draws_nothing() -> None:
+    images, generator = _pictures(), _generator()
+    before = generator.get_state()
+    assert augment(images, Policy(), generator) is images
+    assert torch.equal(generator.get_state(), before)
+    assert augment(images[:0], EVERYTHING, generator).shape == (0, 3, 12, 10)
+
+
+def test_flip_mirrors_left_to_right() -> None:
+    images = _pictures(count=64)
+    varied = augment(images, Policy(flip=True), _generator())
+    mirrored = (varied == images.flip(3)).flatten(1).all(1)
+    kept = (varied == images).flatten(1).all(1)
+    assert bool((mirrored ^ kept).all())
+    assert 16 < int(mirrored.sum()) < 48
+
+
+def test_given_flips_replace_chance() -> None:
+    images = _pictures(count=4)
+    flips = torch.tensor([True, False, True, False])
+    varied = augment(images, Policy(flip=True), _generator(), flips)
+    assert torch.equal(varied[0::2], images[0::2].flip(3))
+    assert torch.equal(varied[1::2], images[1::2])
+    assert augment(images, Policy(crop=1), _generator(), flips).shape == images.shape
+
+
+def test_alternating_flips_show_both_sides_in_two_epochs() -> None:
+    examples = torch.arange(10_000)
+    first, second, third = (alternating_flips(examples, epoch) for epoch in range(3))
+    assert bool((first ^ second).all())
+    assert torch.equal(first, third)
+    assert 4500 < int(first.sum()) < 5500
+    pairs = first[::2].to(torch.int8) * 2 + first[1::2].to(torch.int8)
+    assert int(pairs.bincount().min()) > 1000
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_crop_is_a_translation_with_reflected_borders(channels: int) -> None:
+    images = _pictures(channels, count=32)
+    varied = augment(images, Policy(crop=2), _generator())
+    padded = torch.nn.functional.pad(images, (2, 2, 2, 2), mode="reflect")
+    windows = padded.unfold(2, 12, 1).unfold(3, 10, 1)
+    same = (windows == varied[:, :, None, None]).flatten(4).all(4).all(1)
+    found = same.flatten(1).sum(1)
+    assert bool((found >= 1).all())
+    assert int(same.any(0).sum()) > 12  # of 25 places, most are taken by 32 pictures
+
+
+def test_crop_larger_than_the_picture_stays_within() -> None:
+    images = torch.rand(6, 1, 3, 4)
+    assert augment(images, Policy(crop=50), _generator()).shape == images.shape
+
+
+def test_rotation_and_scale_leave_a_centred_disc_in_place() -> None:
+    row, column = torch.meshgrid(torch.arange(33.0), torch.arange(65.0), indexing="ij")
+    disc = ((row - 16) ** 2 + (column - 32) ** 2 < 8**2).float()[None, None].expand(16, 1, 33, 65)
+    turned = augment(disc, Policy(rotate=180), _generator())
+    # Farther out the reflected border shows the disc again.
+    assert float((turned - disc)[..., 16:49].abs().mean()) < 0.025
+    scaled = augment(disc, Policy(scale=0.25), _generator())
+    areas = scaled.sum((1, 2, 3)) / disc.sum((1, 2, 3))
+    assert 0.6 < float(areas.min()) < 0.95
+    assert 1.05 < float(areas.max()) < 1.6
+
+
+def test_rotation_turns_by_the_angle_in_pictures_that_are_not_square() -> None:
+    bar = torch.zeros(1, 1, 41, 81)
+    bar[..., 19:22, 25:56] = 1
+    turned = [augment(bar, Policy(rotate=90), _generator(seed)) for seed in range(12)]
+    # A turned bar keeps its area; a sheared or stretched one does not.
+    assert all(abs(float(one[..., 20:61].sum()) / float(bar.sum()) - 1) < 0.1 for one in turned)
+
+
+def test_cutout_hides_at_most_its_square() -> None:
+    images = _pictures(count=64)
+    varied = augment(images, Policy(cutout=4), _generator())
+    hidden = (varied != images).any(1).flatten(1).sum(1)
+    assert int(hidden.max()) == 16
+    assert int(hidden.min()) >= 4
+
+
+def test_mixup_mixes_pictures_and_targets_by_the_same_share() -> None:
+    images = torch.arange(8.0).view(8, 1, 1, 1).expand(8, 1, 4, 4)
+    targets = torch.eye(8)
+    mixed, mixed_targets = mixup(images, targets, 0.4, _generator())
+    again, _ = mixup(images, targets, 0.4, _generator())
+    assert torch.equal(mixed, again)
+    assert torch.allclose(mixed_targets.sum(1), torch.ones(8))
+    assert torch.allclose(mixed[:, 0, 0, 0], mixed_targets @ torch.arange(8.0), atol=1e-4)
+    assert bool((mixed_targets.argmax(1) == torch.arange(8)).all())
+    same, same_targets = mixup(images, targets, 0.0, _generator())
+    assert same is images
+    assert same_targets is targets
+
+
+@pytest.mark.parametrize("setting", [{"crop": -1}, {"rotate": -5.0}, {"colour": 1.5}])
+def test_impossible_policies_are_refused(setting: dict[str, float]) -> None:
+    with pytest.raises(SettingsError, match=next(iter(setting))):
+        Policy(**setting)  # type: ignore[arg-type]
