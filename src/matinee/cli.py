@@ -102,7 +102,9 @@ def _dispatch(words: Sequence[str], began: float) -> Answer | None:
     grouped = {name for group in command.groups for name in rules(group)}
     settings = {k: v for k, v in given.items() if k in grouped and k not in own}
     tasks = {k: v for k, v in given.items() if k not in own and k not in settings}
-    places = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items() if k in own and k not in rules(command)}
+    places = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in given.items() if k in own and k not in rules(command)
+    }
     checked = build(command, {k: v for k, v in given.items() if k in rules(command)}, base=command(**places))
     return checked.run(
         Call(
@@ -143,7 +145,11 @@ def _parser(name: str, command: type[Command]) -> argparse.ArgumentParser:
             count = "+" if words["many"] else "?" if words["optional"] else None
             default: Any = "" if words["optional"] else None
             parser.add_argument(
-                place.name, metavar=words["name"] or place.name.upper(), nargs=count, default=default, help=words["help"]
+                place.name,
+                metavar=words["name"] or place.name.upper(),
+                nargs=count,
+                default=default,
+                help=words["help"],
             )
     if command.writes:
         parser.add_argument("--out", metavar="DIR", default=None, help=command.writes)

@@ -29,7 +29,5 @@ def restore(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor], facts:
     for key, value in (tensors | facts["numbers"]).items():
         place, name = key.split(".", 1)
         state.setdefault(int(place), {})[name] = value
-    groups = [
-        {k: tuple(v) if k == "betas" else v for k, v in group.items()} for group in facts["groups"]
-    ]
+    groups = [{k: tuple(v) if k == "betas" else v for k, v in group.items()} for group in facts["groups"]]
     optimiser.load_state_dict({"state": state, "param_groups": groups})

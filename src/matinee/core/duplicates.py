@@ -40,8 +40,9 @@ def groups(prints: Array, threshold: float) -> Array:
             codes = ((distinct[filled] @ planes > 0) @ (1 << np.arange(BITS))).astype(np.int64)
             order = np.argsort(codes, kind="stable")
             edges = np.flatnonzero(np.diff(codes[order])) + 1
-            for bucket in np.split(filled[order], edges):
-                _compare(distinct, bucket, threshold, links)
+            sorted_ = filled[order]
+            for start, stop in zip([0, *edges], [*edges, len(sorted_)], strict=True):
+                _compare(distinct, sorted_[start:stop], threshold, links)
     result = np.empty(count, np.int64)
     roots = links.roots()
     smallest = np.full(len(distinct), count, np.int64)
@@ -70,8 +71,8 @@ def _compare(prints: Array, members: Array, threshold: float, links: _Links) -> 
                 continue
             left, right = torch.nonzero(product >= floor, as_tuple=True)
             left, right = left + start, right + other
-            for piece in torch.arange(len(left)).split(1_000_000):
-                a, b = left[piece], right[piece]
+            for first in range(0, len(left), 1_000_000):
+                a, b = left[first : first + 1_000_000], right[first : first + 1_000_000]
                 near = (exact[a] * exact[b]).sum(1) >= threshold
                 links.join(members[a[near].numpy()], members[b[near].numpy()])
 

@@ -32,7 +32,7 @@ class SettingsError(MatineeError):
     exit_code = 2
 
 
-class Interrupted(MatineeError):
+class Interrupted(MatineeError):  # noqa: N818 - it is no error
     """The user or the system asked to stop, and everything needed to go on was saved."""
 
     exit_code = 130

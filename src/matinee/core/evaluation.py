@@ -60,7 +60,11 @@ class Evaluation:
         classes = self.detail.get("classes")
         if classes and len(classes) <= 40:
             cells = [
-                [name, c["examples"], *(f"{c[k]:.3f}" if c[k] is not None else None for k in ("precision", "recall", "f1"))]
+                [
+                    name,
+                    c["examples"],
+                    *(f"{c[k]:.3f}" if c[k] is not None else None for k in ("precision", "recall", "f1")),
+                ]
                 for name, c in classes.items()
             ]
             lines += ["", table_text(["class", "examples", "precision", "recall", "F1"], cells)]

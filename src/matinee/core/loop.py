@@ -147,7 +147,7 @@ def fit(
         scores = training.end_pass()
         stop = now.plan.left == 0 or training.stale()
         if scores is not None:
-            stop = any([hook.on_epoch(step, scores) for hook in hooks]) or stop
+            stop = any([hook.on_epoch(step, scores) for hook in hooks]) or stop  # noqa: C419 - every hook is asked
         training.checkpoint(stop)
     training.finish()
     return now.history
@@ -213,7 +213,7 @@ class _Training:
         if self.penalised:
             loss = loss + settings.l1 * torch.stack([p.abs().sum() for p in self.penalised]).sum()
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         if settings.clip:
             nn.utils.clip_grad_norm_(self.parameters, settings.clip, foreach=True)
         share = rate_at(now.plan.share, str(settings.schedule), float(settings.warmup or 0.0))
@@ -374,6 +374,18 @@ def collect(task: Task, network: nn.Module, examples: Examples, where: Machine) 
             outputs = task.infer(network, batch.inputs)
         meter.update(outputs, batch)
     return meter
+
+
+@torch.no_grad()
+def calibrate(task: Task, network: nn.Module, examples: Examples, where: Machine) -> None:
+    """Let the task make the network's confidence honest, by the outputs for validation examples (4,096 at most)."""
+    network.eval()
+    some = order_of(len(examples), 0)[:4096]
+    seen = task.collate(examples.gather(some)).to(where.device)
+    with where.autocast():
+        parts = [seen.inputs[i : i + MEASURE_BATCH] for i in range(0, len(some), MEASURE_BATCH)]
+        outputs = [task.infer(network, part) for part in parts]
+    task.calibrate(network, task.concatenate(outputs), seen)
 
 
 def measure(task: Task, network: nn.Module, examples: Examples, where: Machine) -> Row:

@@ -110,7 +110,9 @@ class Model:
         lines = [
             "# Model card",
             "",
-            f"A model for {task_name(type(self.task))}, made by Matinee {self.facts.get('version', '')}.".replace(" .", "."),
+            f"A model for {task_name(type(self.task))}, made by Matinee {self.facts.get('version', '')}.".replace(
+                " .", "."
+            ),
             "",
             f"* Learned from: {self.facts.get('source', 'data given in Python')}, {len(self.manifest):,} files",
             f"* Parameters: {count:,}",
@@ -191,7 +193,7 @@ def _config(folder: Path) -> dict[str, Any]:
     kinds = {"format": int, "task": str, "fields": dict, "facts": dict, "sha256": dict, "checksum": str}
     if isinstance(config, dict) and isinstance(config.get("format"), int) and config["format"] > FORMAT:
         raise BundleError(
-            f"{folder}: this model has format {config['format']}, and this Matinee reads up to {FORMAT}. Update Matinee."
+            f"{folder}: this model has format {config['format']}, and this Matinee reads up to {FORMAT}. Update it."
         )
     if not isinstance(config, dict) or any(not isinstance(config.get(k), t) for k, t in kinds.items()):
         raise BundleError(f"{path}: this is not the configuration of a model.")

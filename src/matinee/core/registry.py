@@ -10,7 +10,7 @@ import pkgutil
 import re
 from pathlib import Path
 from types import ModuleType
-from typing import TypeVar
+from typing import Any
 
 from matinee.core.command import Command
 from matinee.core.errors import BundleError, SettingsError
@@ -35,7 +35,8 @@ def summary(folder: str, name: str) -> str:
 
 def command_class(name: str) -> type[Command]:
     """The command that a verb's file defines."""
-    return _defined(importlib.import_module(f"{PACKAGE}.verbs.{name.replace('-', '_')}"), Command)
+    found: type[Command] = _defined(importlib.import_module(f"{PACKAGE}.verbs.{name.replace('-', '_')}"), Command)
+    return found
 
 
 def task_class(name: str) -> type[Task]:
@@ -44,14 +45,17 @@ def task_class(name: str) -> type[Task]:
     Raises SettingsError for a name that is neither.
     """
     if name in names("tasks"):
-        return _defined(importlib.import_module(f"{PACKAGE}.tasks.{name.replace('-', '_')}"), Task)
+        module = importlib.import_module(f"{PACKAGE}.tasks.{name.replace('-', '_')}")
+        ours: type[Task] = _defined(module, Task)
+        return ours
     if re.fullmatch(r"\w+(\.\w+)+", name):
         try:
             found = importlib.util.find_spec(name)
         except ModuleNotFoundError:
             found = None
         if found is not None:
-            return _defined(importlib.import_module(name), Task)
+            own: type[Task] = _defined(importlib.import_module(name), Task)
+            return own
         raise SettingsError(f"--task {name}: there is no module of that name to import.")
     raise SettingsError(f"--task {name}: there is no such task. {closest(name, names('tasks'))}")
 
@@ -71,10 +75,8 @@ def trusted_task_class(name: str, own: str | None) -> type[Task]:
     )
 
 
-Kind = TypeVar("Kind")
-
-
-def _defined(module: ModuleType, kind: type[Kind]) -> type[Kind]:
+def _defined(module: ModuleType, kind: type[Any]) -> Any:
+    """The class of that kind which a module defines itself."""
     for value in vars(module).values():
         if inspect.isclass(value) and issubclass(value, kind) and value.__module__ == module.__name__:
             return value

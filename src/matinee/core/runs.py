@@ -1,11 +1,11 @@
 """The run folder: all that a run was, and all that it needs to go on.
 
-    settings.json   what was asked: source, task, training settings, versions
-    ledger.json     every file that was refused or passed over, and why
-    metrics.csv     one row per validation; events.out.* the same for TensorBoard
-    checkpoint/     latest.safetensors (where to resume) and best.safetensors (the best weights so far)
-    model/          the best model, a bundle, once the run has ended or was stopped in order
-    report.html     for people; evaluation.json the same for programs
+settings.json   what was asked: source, task, training settings, versions
+ledger.json     every file that was refused or passed over, and why
+metrics.csv     one row per validation; events.out.* the same for TensorBoard
+checkpoint/     latest.safetensors (where to resume) and best.safetensors (the best weights so far)
+model/          the best model, a bundle, once the run has ended or was stopped in order
+report.html     for people; evaluation.json the same for programs
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import csv
 import fcntl
 import io
-import os
 import re
 import signal
 import threading
@@ -39,9 +38,9 @@ VERSION = 1
 class Run:
     """A run folder, open for writing by this process alone. It is the loop's Keeper."""
 
-    def __init__(self, folder: Path, *, every: float = CHECKPOINT_EVERY, every_steps: int = 0) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.every, self.every_steps = every, every_steps
+        self.every_steps = 0  # between two checkpoints; 0: by the clock
         self._saved = time.perf_counter()
         self._asked: list[int] = []
         self._rows: list[dict[str, float]] = []
@@ -115,7 +114,7 @@ class Run:
             return True
         if self.every_steps:
             return step % self.every_steps == 0
-        return time.perf_counter() - self._saved >= self.every
+        return time.perf_counter() - self._saved >= CHECKPOINT_EVERY
 
     def save(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Put the checkpoint in place. Raises Interrupted where a signal asked to stop."""
@@ -202,7 +201,7 @@ class Run:
 
 def new_folder(source: str) -> Path:
     """runs/<source>-<n>, the first n that is free; made at once so that two runs cannot take the same."""
-    name = re.sub(r"[^\w.-]+", "-", Path(os.path.abspath(source)).name, flags=re.ASCII).strip("-.") or "data"
+    name = re.sub(r"[^\w.-]+", "-", Path(source).absolute().name, flags=re.ASCII).strip("-.") or "data"
     for number in range(1, 1_000_000):
         folder = Path("runs") / f"{name[:60]}-{number}"
         try:

@@ -71,7 +71,7 @@ def _device(name: str) -> torch.device:
 def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether the hardware multiplies this format natively; where it is emulated it only costs precision."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
         return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
     return False

@@ -170,9 +170,7 @@ def _fact(name: str, value: Any, kind: Any) -> Any:
         raise SettingsError(f"{name}: expected {getattr(kind, '__name__', kind)}, found {str(value)[:60]!r}.") from None
 
 
-def add_flags(
-    parser: argparse.ArgumentParser, record: type[Any], title: str, without: Iterable[str] = ()
-) -> None:
+def add_flags(parser: argparse.ArgumentParser, record: type[Any], title: str, without: Iterable[str] = ()) -> None:
     """One flag a setting, in a group of its own. Values stay text: `build` checks them, with better words."""
     group, kinds = parser.add_argument_group(title), typing.get_type_hints(record)
     defaults = {f.name: f.default for f in dataclasses.fields(record)}

@@ -24,7 +24,7 @@ def put(network: nn.Module, weights: Mapping[str, Tensor], head: str) -> tuple[i
     share = sum(own[n].numel() for n in fitting) / max(1, sum(v.numel() for v in own.values()))
     if share < 0.5:
         raise BundleError(
-            f"--start: these weights do not fit this network: {len(fitting)} of {len(own)} have the same name and shape. "
+            f"--start: these weights do not fit this network: {len(fitting)} of {len(own)} agree in name and shape. "
             "Choose the network and size they were made for (--network, --size)."
         )
     with torch.no_grad():

@@ -125,7 +125,9 @@ def _read_bounded(path: Path) -> bytes:
             (length,) = struct.unpack("<Q", start)
             size = os.fstat(file.fileno()).st_size
             if length > min(HEADER_LIMIT, size - 8):
-                raise BundleError(f"{path}: its header claims {length:,} bytes; the file is damaged or not what it says.")
+                raise BundleError(
+                    f"{path}: its header claims {length:,} bytes; the file is damaged or not what it says."
+                )
             file.seek(0)
             return file.read()
     except OSError as error:

@@ -11,9 +11,7 @@ def table_text(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     cells = [[_cell(value) for value in row] for row in rows]
     widths = [max(len(title), *(len(row[i]) for row in cells), 0) for i, title in enumerate(columns)]
     lines = ["  ".join(_set(t, w, i > 0) for i, (t, w) in enumerate(zip(columns, widths, strict=True)))]
-    lines += [
-        "  ".join(_set(c, w, i > 0) for i, (c, w) in enumerate(zip(row, widths, strict=True))) for row in cells
-    ]
+    lines += ["  ".join(_set(c, w, i > 0) for i, (c, w) in enumerate(zip(row, widths, strict=True))) for row in cells]
     return "\n".join(line.rstrip() for line in lines)
 
 

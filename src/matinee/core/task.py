@@ -105,7 +105,9 @@ class Task(ABC):
     head: ClassVar[str] = "head."
     """What the names of those weights begin with that a start from other weights makes anew."""
 
-    valid_share: float = setting(0.1, "share of the training examples that selects the model (0: none)", low=0, high=0.5)
+    valid_share: float = setting(
+        0.1, "share of the training examples that selects the model (0: none)", low=0, high=0.5
+    )
     test_share: float = setting(0.2, "share held back for the test where the source names none", low=0, high=0.9)
     split_seed: int = setting(0, "which examples fall into which share", low=0, high=2**31 - 1)
 
@@ -204,6 +206,11 @@ class Task(ABC):
 
     def prepare(self, network: nn.Module, examples: Examples) -> None:
         """One look at the training examples before the first step (to set statistics or a first layer)."""
+        return
+
+    def calibrate(self, network: nn.Module, outputs: Any, batch: Batch) -> None:
+        """One look at the outputs for all validation examples after the last step, to make confidence honest."""
+        return
 
     def choose(self, data: Data, minutes: float | None) -> Task:
         """This task with what was left to "auto" decided (which network, which augmentation) for that data."""
@@ -228,6 +235,12 @@ class Task(ABC):
 
         return torch.stack(list(outputs)).mean(0)
 
+    def concatenate(self, outputs: Sequence[Any]) -> Any:
+        """The outputs of several batches as those of one."""
+        import torch
+
+        return torch.cat(list(outputs))
+
     def show(self, inputs: Tensor, outputs: Any) -> list[Piece]:
         """One neutral piece of a page per example, drawn in the report."""
         return [Code(json.dumps(answer, ensure_ascii=False)) for answer in self.decode(outputs)]
@@ -248,4 +261,5 @@ def _byte_prints(examples: Examples) -> Array:
         for values in examples.columns.values():
             digest.update(np.ascontiguousarray(values[examples.rows[i]]).tobytes())
         prints[i] = np.frombuffer(digest.digest(), np.uint32).astype(np.float32) - 2.0**31
-    return prints / np.linalg.norm(prints, axis=1, keepdims=True)
+    units: Array = prints / np.linalg.norm(prints, axis=1, keepdims=True)
+    return units

@@ -37,6 +37,7 @@ class TrainSettings:
     patience: int = setting(0, "stop after so many validations without a better score (0: never)", low=0, high=100_000)
     select: str = setting("", "score that selects the best model and stops early (empty: the task's first)")
     balanced: bool = setting(False, "draw rare classes as often as common ones")
+    checkpoint_steps: int = setting(0, "steps between two checkpoints (0: one every 20 seconds)", low=0, high=1_000_000)
     seed: int = setting(0, "where all randomness of the training starts", low=0, high=2**31 - 1)
     device: str = setting("auto", "where to compute: auto, cpu, cuda, cuda:1, mps")
     precision: str = setting(

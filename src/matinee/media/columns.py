@@ -30,14 +30,14 @@ def make_column(folder: str | Path, name: str, shape: tuple[int, ...], dtype: st
         offset = file.tell()
         free = shutil.disk_usage(folder).free
         if data > free:
-            raise _disk_full(data, free, str(folder))
+            raise _disk_full(data, free, Path(folder).parent)
         try:
             # Merely setting the length would leave a hole, and a disk that fills up later would kill the process
             # that writes into the mapping.
             os.posix_fallocate(file.fileno(), 0, offset + data)
         except (AttributeError, OSError) as error:
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise _disk_full(data, free, str(folder)) from error
+                raise _disk_full(data, free, Path(folder).parent) from error
             file.truncate(offset + data)
     return offset
 
@@ -54,7 +54,7 @@ def write_rows(folder: str | Path, name: str, start: int, rows: np.ndarray[Any, 
             left = left[file.write(left) :]
 
 
-def _disk_full(needed: int, free: int, folder: str) -> DataError:
+def _disk_full(needed: int, free: int, folder: Path) -> DataError:
     return DataError(
         f"disk full: the decoded pictures need {needed / 1e6:,.1f} MB, {free / 1e6:,.1f} MB are free in {folder}; "
         "make room, ask for smaller pictures, or name another folder with MATINEE_CACHE"

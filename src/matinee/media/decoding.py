@@ -119,7 +119,7 @@ def decode_all(job: Job, progress: Callable[[int, int], None] | None = None) -> 
         return _in_threads(job, max(1, min(size, count // (2 * workers))), workers, report)
     # Smaller towards the end of a short list, so that the workers finish together.
     size = max(1, min(size, count // (4 * workers)))
-    with tempfile.TemporaryDirectory(prefix="matinee-decoding-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="workers-", dir=job.folder) as scratch:
         return sorted(_Crew(job, scratch, min(workers, -(-count // size))).run(size, report))
 
 

@@ -34,7 +34,8 @@ def _means(length: int) -> Array:
     pixels = np.arange(length)
     covered = np.minimum(pixels + 1, edges[1:, None]) - np.maximum(pixels, edges[:-1, None])
     weights = np.clip(covered, 0, None)
-    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+    means: Array = (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+    return means
 
 
 def thumbnail_prints(pictures: Array, rows: Array) -> Array:
@@ -52,8 +53,8 @@ def mirror_safe(pictures: Array, rows: Array, labels: Array, seed: int = 0) -> b
     """Whether a picture keeps its label when it is mirrored, as far as a linear classifier of thumbnails can tell.
 
     A ridge regression learns one half of the pictures and is asked about the other half, straight and mirrored. Faces
-    and cars are found as well mirrored as straight; letters, digits and arrows are not. Where it learns nothing, as with
-    a few photographs, colour decides: coloured pictures are nearly always photographs.
+    and cars are found as well mirrored as straight; letters, digits and arrows are not. Where it learns nothing, as
+    with a few photographs, colour decides: coloured pictures are nearly always photographs.
     """
     generator = np.random.default_rng(seed)
     rows_labels = np.arange(len(rows))

@@ -54,8 +54,17 @@ def write(path: Path, story: Story) -> None:
 def tell(story: Story) -> str:
     """The page."""
     settings = story.run.settings
-    title = f"{settings['task'].replace('-', ' ').capitalize()}: {Path(str(settings['source'])).name or settings['source']}"
-    sections = [_scores(story), *_looks(story), _training(story), _data(story), _settings(settings), _environment(story)]
+    title = (
+        f"{settings['task'].replace('-', ' ').capitalize()}: {Path(str(settings['source'])).name or settings['source']}"
+    )
+    sections = [
+        _scores(story),
+        *_looks(story),
+        _training(story),
+        _data(story),
+        _settings(settings),
+        _environment(story),
+    ]
     return page(title, _lead(story), [*sections, _again(settings, story.run.folder)], facts=_tiles(story))
 
 
@@ -82,9 +91,12 @@ def _lead(story: Story) -> str:
             f"with 95 % confidence the true figure lies between {100 * score.low:.1f} and {100 * score.high:.1f} %."
         )
     else:
-        lead = f"On {told.examples:,} examples {where}, {words} is {score.value:.4f} ({score.low:.4f} to {score.high:.4f})."
+        span = f"({score.low:.4f} to {score.high:.4f})"
+        lead = f"On {told.examples:,} examples {where}, {words} is {score.value:.4f} {span}."
     rivals = [
-        f"{WORDS.get(other, other)} {_shown(name, scores[name])}" for other, scores in told.baselines.items() if name in scores
+        f"{WORDS.get(other, other)} {_shown(name, scores[name])}"
+        for other, scores in told.baselines.items()
+        if name in scores
     ]
     return lead + (f" For comparison: {', '.join(rivals)}." if rivals else "")
 
@@ -151,7 +163,9 @@ def _training(story: Story) -> Section:
         pieces.append(Lines(curves, "epoch", "score"))
     columns = list(dict.fromkeys(name for row in history for name in row))
     rows = [[row.get(name) for name in columns] for row in history]
-    pieces.append(Table([c.replace("_", " ") for c in columns], rows, "One row per validation; the same as metrics.csv."))
+    pieces.append(
+        Table([c.replace("_", " ") for c in columns], rows, "One row per validation; the same as metrics.csv.")
+    )
     return Section("Training", pieces)
 
 
@@ -164,13 +178,15 @@ def _data(story: Story) -> Section:
         pieces.append(Text("Nothing wrong was found while reading.", "good"))
     splits = list(story.counts)
     names = list(dict.fromkeys(name for split in splits for name in story.counts[split]))
-    rows = [(name, *(story.counts[split].get(name, 0) for split in splits)) for name in names]
-    totals = ("all", *(sum(story.counts[split].values()) for split in splits))
-    pieces.append(Table(("class", *splits), [*rows, totals]))
+    rows: list[list[str | int]] = [[name, *(story.counts[split].get(name, 0) for split in splits)] for name in names]
+    rows.append(["all", *(sum(story.counts[split].values()) for split in splits)])
+    pieces.append(Table(("class", *splits), rows))
     ledger = read_json(story.run.folder / "ledger.json")
     entries = [(e["file"], e["kind"], e["reason"]) for e in ledger["entries"]]
     if entries:
-        pieces.append(Table(("file", "kind", "why"), entries, "The ledger: every file that was left out or passed over."))
+        pieces.append(
+            Table(("file", "kind", "why"), entries, "The ledger: every file that was left out or passed over.")
+        )
     return Section("Data", pieces)
 
 
@@ -218,11 +234,13 @@ def _again(settings: Mapping[str, Any], folder: Path) -> Section:
     return Section(
         "The same again",
         [
-            Text("These commands make this run again and use it. The same machine, versions and data give the same bits, "
-                 "if the length was set by --epochs; --minutes follows the clock."),
+            Text(
+                "These commands make this run again and use it. The same machine, versions and data give the same "
+                "bits, if the length was set by --epochs; --minutes follows the clock."
+            ),
             Code("\n".join(commands)),
         ],
-    )  # fmt: skip
+    )
 
 
 def _typed(name: str, value: Any) -> str:

@@ -65,16 +65,16 @@ class ImageClassification(Task):
     loss_function: str = setting("cross-entropy", "what is made small", choices=("cross-entropy", "focal"))
     focal_gamma: float = setting(2.0, "how much focal loss leaves easy pictures aside", low=0, high=10)
     label_smoothing: float | None = setting(None, "share of certainty taken from the true class", low=0, high=0.9)
-    class_weights: str = setting(
-        "none", "balanced: mistakes on rare classes cost more", choices=("none", "balanced")
-    )
+    class_weights: str = setting("none", "balanced: mistakes on rare classes cost more", choices=("none", "balanced"))
     flip: bool | None = setting(None, "mirror pictures left to right (auto: where a test finds it harmless)")
     crop: int | None = setting(None, "pixels by which pictures are shifted", low=0, high=256)
     scale: float | None = setting(None, "share by which pictures are enlarged or shrunk", low=0, high=0.9)
     rotate: float | None = setting(None, "degrees by which pictures are turned", low=0, high=180)
     colour: float | None = setting(None, "share by which brightness, contrast and colour vary", low=0, high=0.9)
     cutout: int | None = setting(None, "side in pixels of a square that is painted over", low=0, high=512)
-    mixup: float | None = setting(None, "mix pairs of pictures, with a share from Beta(x, x) (0: never)", low=0, high=10)
+    mixup: float | None = setting(
+        None, "mix pairs of pictures, with a share from Beta(x, x) (0: never)", low=0, high=10
+    )
     groups: str = setting("", "regular expression: the part of a file name that must not be split, such as a person")
     file_column: str = setting("", "column of a table that names the files")
     label_column: str = setting("", "column of a table that holds the labels")
@@ -138,14 +138,14 @@ class ImageClassification(Task):
         for row, label in enumerate(labels):
             down, across = divmod(int(label), 2)
             image[row, 6 * down : 6 * down + 6, 6 * across : 6 * across + 6] += 60
-        columns = {"image": image.clip(0, 255).astype(np.uint8), "label": labels.astype(np.int64)}
+        columns: dict[str, Array] = {"image": image.clip(0, 255).astype(np.uint8), "label": labels.astype(np.int64)}
         task = dataclasses.replace(
             self, classes=("north-west", "north-east", "south-west", "south-east"), counts=(80,) * 4,
             height=12, width=12, channels=1,
         )  # fmt: skip
         examples = Examples.of(columns)
-        parts = [examples.take(np.arange(a, b)) for a, b in ((0, 320), (320, 400), (400, 480))]
-        return Data(task, *parts)
+        train, valid, test = (examples.take(np.arange(a, b)) for a, b in ((0, 320), (320, 400), (400, 480)))
+        return Data(task, train, valid, test)
 
     # -- the network and its training
 
@@ -210,6 +210,19 @@ class ImageClassification(Task):
             network.normalise.deviation.copy_(images.std((0, 2, 3)).clamp(min=1e-3)[:, None, None])
         whiten(network, images)
 
+    def calibrate(self, network: nn.Module, outputs: Any, batch: Batch) -> None:
+        """Temperature scaling (Guo et al., 2017), folded into the weights of the head: answers stay as they are."""
+        import torch
+
+        from matinee.core.scores import temperature
+        from matinee.nets.pictures import PictureNetwork
+
+        if isinstance(network, PictureNetwork):
+            heat = temperature(outputs.float(), batch.targets)
+            with torch.no_grad():
+                for parameter in network.head.parameters():
+                    parameter.div_(heat)
+
     def collate(self, columns: Mapping[str, Tensor]) -> Batch:
         """uint8 (batch, height, width, channels) -> float (batch, channels, height, width) from 0 to 1."""
         # The permuted view is channels-last already: nothing is copied but the change of type.
@@ -253,7 +266,8 @@ class ImageClassification(Task):
             truth = (shares * batch.targets).sum(-1)
         else:
             truth = shares.gather(-1, batch.targets[:, None])[:, 0]
-        return ((1 - truth) ** self.focal_gamma * each).mean()
+        focal: Tensor = ((1 - truth) ** self.focal_gamma * each).mean()
+        return focal
 
     # -- scores and answers
 

@@ -70,7 +70,7 @@ def check(data: Data, *, thorough: bool = True) -> Findings:
     thorough: near duplicates too, which takes seconds; without, only what reading has told already.
     """
     problems = [*_reading(data), *_classes(data), *_duplicates(data)]
-    if thorough and sum(map(len, data.splits().values())):
+    if thorough and _examples(data):
         problems += _near_duplicates(data)
     order = {"error": 0, "warning": 1}
     kinds: dict[str, int] = defaultdict(int)
@@ -84,6 +84,10 @@ def check(data: Data, *, thorough: bool = True) -> Findings:
         tuple(sorted(problems, key=lambda p: order[p.severity])),
         dict(kinds),
     )
+
+
+def _examples(data: Data) -> int:
+    return sum(len(part) for part in data.splits().values())
 
 
 def _counts(data: Data) -> dict[str, dict[str, int]]:
@@ -103,14 +107,15 @@ def _reading(data: Data) -> list[Problem]:
     kinds: dict[str, list[Entry]] = defaultdict(list)
     for entry in data.origin.entries:
         kinds[entry.kind].append(entry)
-    examples = sum(map(len, data.splits().values()))
+    examples = _examples(data)
     lost = sum(len(v) for kind, v in kinds.items() if kind not in NOT_MEANT)
     severity = "error" if lost > LOST * (examples + lost) else "warning"
     problems = [
         Problem(
             kind,
             "warning" if kind in NOT_MEANT else severity,
-            f"{_files(len(entries))} {'passed over' if kind in NOT_MEANT else 'left out'} ({kind}): {entries[0].reason}",
+            f"{_files(len(entries))} {'passed over' if kind in NOT_MEANT else 'left out'} ({kind}): "
+            f"{entries[0].reason}",
             len(entries),
             tuple(entry.file for entry in entries),
         )
@@ -205,7 +210,7 @@ def _near_duplicates(data: Data) -> list[Problem]:
 def _judged(data: Data, sets: list[list[tuple[int, str, str, int]]], kind: str, what: str) -> list[Problem]:
     if not sets:
         return []
-    exact, total = kind == "duplicate", sum(map(len, data.splits().values()))
+    exact, total = kind == "duplicate", _examples(data)
     problems = []
     for split, others in (("test", ("train", "valid")), ("valid", ("train",))):
         leaked = [e for m in sets for e in m if e[2] == split and any(o[2] in others for o in m)]
@@ -264,9 +269,6 @@ class Check(Command):
         else:
             findings = check(data)
         return Answer(findings.to_json(), _text(findings), 1 if findings.errors else 0)
-
-
-
 
 
 def _text(findings: Findings) -> str:

@@ -85,7 +85,7 @@ def compare_with(data: Data, progress: Progress, budget: float = 10.0) -> dict[s
     from matinee.core.loop import fit
     from matinee.core.runtime import seed_of
 
-    models = {}
+    models: dict[str, Model] = {}
     if not len(data.train):
         return models
     trivial, simplest = data.task.trivial(data.train), data.task.simplest()
@@ -105,9 +105,7 @@ def compare_with(data: Data, progress: Progress, budget: float = 10.0) -> dict[s
     return models
 
 
-def _cautions(
-    name: str, score: Score, meter: Meter, compared: Mapping[str, Mapping[str, float]]
-) -> tuple[str, ...]:
+def _cautions(name: str, score: Score, meter: Meter, compared: Mapping[str, Mapping[str, float]]) -> tuple[str, ...]:
     """What a user must know before trusting the figure."""
     notes = []
     for other, scores in compared.items():
@@ -171,7 +169,9 @@ class Evaluate(Command):
         model = load(self.run_folder, task=self.task or None)
         source = self.source or str(model.facts.get("source_path") or "")
         if not source:
-            raise DataError(f"{self.run_folder}: this model does not say what it learned from. Name a SOURCE to score it on.")
+            raise DataError(
+                f"{self.run_folder}: this model does not say what it learned from. Name a SOURCE to score it on."
+            )
         data = model.task.read(source, call.progress)
         data, notes = self._part(model, data, source)
         kept = baselines_of(model.run) if model.run is not None else None
@@ -179,9 +179,18 @@ class Evaluate(Command):
             kept = {}
         select = str(model.facts.get("select") or "")
         told = evaluate(
-            model, data, split=self.split, baselines=kept or None if kept != {} else {}, select=select, progress=call.progress
+            model,
+            data,
+            split=self.split,
+            baselines=kept or None if kept != {} else {},
+            select=select,
+            progress=call.progress,
         )
-        changed = model.task.changes(str(model.facts["source_path"]), model.manifest) if model.facts.get("source_path") else {}
+        changed = (
+            model.task.changes(str(model.facts["source_path"]), model.manifest)
+            if model.facts.get("source_path")
+            else {}
+        )
         told = replace(told, notes=(*notes, *_changed(changed), *told.notes))
         value = {
             "run": str(model.run or self.run_folder),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,15 +18,10 @@ from matinee.core.settings import setting
 
 
 def predict(model: Model, files: Iterable[Any], *, batch_size: int = 64) -> Iterator[dict[str, Any]]:
-    """An answer for each file, {"file": ..., "label": ...} or {"file": ..., "error": ...}, in order and as they come."""
-    for some in itertools.batched(files, batch_size) if sys.version_info >= (3, 12) else _batched(files, batch_size):
-        yield from _answers(model, list(some))
-
-
-def _batched(files: Iterable[Any], size: int) -> Iterator[tuple[Any, ...]]:
+    """An answer for each file, in order and as they come: {"file", "label", ...} or {"file", "error"}."""
     rest = iter(files)
-    while some := tuple(itertools.islice(rest, size)):
-        yield some
+    while some := list(itertools.islice(rest, batch_size)):
+        yield from _answers(model, some)
 
 
 def _answers(model: Model, files: Sequence[Any]) -> list[dict[str, Any]]:

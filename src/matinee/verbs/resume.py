@@ -86,8 +86,8 @@ def _unchanged(folder: Path, record: dict[str, Any], data: Data) -> None:
     said, found = record.get("digest"), data.origin.digest()
     if said is not None and said != found:
         raise DataError(
-            f"{record['source_path']}: the files are not those that {folder} began with, so going on would mix two data "
-            "sets. Put them back, train anew, or go on all the same with --anyway."
+            f"{record['source_path']}: the files are not those that {folder} began with, so going on would mix two "
+            "data sets. Put them back, train anew, or go on all the same with --anyway."
         )
 
 

@@ -141,28 +141,31 @@ def carry_out(job: Job, findings: Findings) -> tuple[Model, Evaluation | None]:
     """Train, or go on where the run's checkpoint stands; then score and report."""
     import torch
 
-    from matinee.core.loop import fit
+    from matinee.core.loop import calibrate, fit
     from matinee.core.runtime import machine, seed_of
 
     task, data, settings, run = job.data.task, job.data, job.settings, job.run
     where = machine(settings.device, settings.precision, settings.threads)
     job.progress.note(
-        f"{task_name(type(task))}: {len(data.train):,} to train, {len(data.valid):,} to select, {len(data.test):,} to test"
+        f"{task_name(type(task))}: {len(data.train):,} to train, {len(data.valid):,} to select, "
+        f"{len(data.test):,} to test"
     )
     torch.manual_seed(seed_of(settings.seed, 0))
     network = where.place(task.build())
     task.prepare(network, data.train)
+    if run is not None:
+        run.every_steps = settings.checkpoint_steps
     hooks = [*job.hooks, *_started(network, job)]
     count = sum(p.numel() for p in network.parameters())
     job.progress.note(f"{_called(task)}, {count:,} parameters, on {where.describe()}")
     with run.working() if run is not None else contextlib.nullcontext():
         try:
-            history = fit(
-                data, network, settings, budget=_budget(job), hooks=hooks, keeper=run, progress=job.progress
-            )
+            history = fit(data, network, settings, budget=_budget(job), hooks=hooks, keeper=run, progress=job.progress)
         except Interrupted:
             _keep_what_there_is(job, network)
             raise
+        if len(data.valid):
+            calibrate(task, network, data.valid, where)
         model = Model(task, network, data.origin.manifest, _facts(job, history), run.folder if run else None)
         evaluation = None
         if run is not None:
@@ -249,9 +252,7 @@ def _finish(job: Job, model: Model, history: Sequence[Row], findings: Findings) 
     evaluation = None
     if len(job.data.splits()[split]):
         select = str(model.facts["select"])
-        evaluation = evaluate(
-            model, job.data, split=split, baselines=compared, select=select, progress=job.progress
-        )
+        evaluation = evaluate(model, job.data, split=split, baselines=compared, select=select, progress=job.progress)
     spent = time.perf_counter() - job.began
     problems = [(problem.severity, problem.words, problem.files) for problem in findings.problems]
     write(run.folder / "report.html", Story(run, model, history, evaluation, problems, findings.counts, spent))
@@ -322,11 +323,23 @@ def said(run: Run, model: Model, call: Call) -> Answer:
 
     told = read_json(run.folder / "evaluation.json")
     keys = ("run", "task", "seconds", "train_seconds", "epochs", "steps", "test", "valid")
-    value = {**{key: told[key] for key in keys}, "report": str(run.folder / "report.html"), "notes": told.get("notes", [])}
-    value |= {"examples": len(model.manifest), "settings": to_json(model.task, settings_only=True), **_network_facts(model)}
+    value = {
+        **{key: told[key] for key in keys},
+        "report": str(run.folder / "report.html"),
+        "notes": told.get("notes", []),
+    }
+    value |= {
+        "examples": len(model.manifest),
+        "settings": to_json(model.task, settings_only=True),
+        **_network_facts(model),
+    }
     scores = told["test"] or told["valid"]
     first = next(iter(scores), "")
-    lines = [f"{'test' if told['test'] else 'valid'} {first.replace('_', ' ')} {100 * scores[first]:.2f} %"] if scores else []
+    lines = (
+        [f"{'test' if told['test'] else 'valid'} {first.replace('_', ' ')} {100 * scores[first]:.2f} %"]
+        if scores
+        else []
+    )
     interval = told.get("scores", {}).get(first)
     if lines and interval:
         lines[0] += f" (95 % interval {100 * interval['low']:.2f} to {100 * interval['high']:.2f})"
