@@ -135,8 +135,9 @@ class _Parser(argparse.ArgumentParser):
 def _parser(name: str, command: type[Command]) -> argparse.ArgumentParser:
     parser = _Parser(
         prog=f"matinee {name}",
+        usage=_usage(name, command),
         description=sys.modules[command.__module__].__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=26, width=110),
         allow_abbrev=False,
     )
     for place in dataclasses.fields(command):  # type: ignore[arg-type]
@@ -161,6 +162,15 @@ def _parser(name: str, command: type[Command]) -> argparse.ArgumentParser:
     if command.reads:
         _add_task_flags(parser)
     return parser
+
+
+def _usage(name: str, command: type[Command]) -> str:
+    places = [
+        f.metadata["argument"] | {"field": f.name} for f in dataclasses.fields(command) if "argument" in f.metadata
+    ]  # type: ignore[arg-type]
+    words = [(p["name"] or p["field"].upper()) + (" ..." if p["many"] else "") for p in places]
+    shown = [f"[{w}]" if p["optional"] else w for w, p in zip(words, places, strict=True)]
+    return f"matinee {name} {' '.join(shown)} [--setting VALUE ...]"
 
 
 def _add_task_flags(parser: argparse.ArgumentParser) -> None:

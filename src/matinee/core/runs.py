@@ -83,7 +83,7 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether the run has ended and all of it is in place."""
-        return (self.folder / "evaluation.json").is_file()
+        return (self.folder / "result.json").is_file()
 
     def write(self, name: str, value: Any) -> None:
         """Put a JSON file of the run in place."""

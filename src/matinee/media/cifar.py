@@ -22,6 +22,7 @@ import numpy as np
 
 from matinee.core.errors import DataError
 from matinee.media.picture_listing import TEST, TRAIN
+from matinee.media.pictures import Quiet
 from matinee.media.walking import printable
 
 BATCH = re.compile(r"(?:.*/)?(data_batch_[0-9]+|test_batch|batches\.meta)")
@@ -152,8 +153,9 @@ def unpickle(raw: bytes, name: str) -> object:
     Raises DataError, naming what was refused.
     """
     try:
-        _check_opcodes(raw)
-        return _Restricted(io.BytesIO(raw), fix_imports=False, encoding="bytes").load()
+        with Quiet():  # Python warns of odd escapes in the text that pickles of version 0 hold
+            _check_opcodes(raw)
+            return _Restricted(io.BytesIO(raw), fix_imports=False, encoding="bytes").load()
     except BROKEN as error:
         words = printable(str(error))[:200] or type(error).__name__
         raise DataError(f"{printable(name)} is refused: {words}; CIFAR batches hold only arrays and lists") from error

@@ -128,7 +128,7 @@ class ImageClassification(Task):
 
     def changes(self, source: str, manifest: Mapping[str, str]) -> dict[str, list[str]]:
         """Files whose content is no longer what it was."""
-        return picture_table.changed_since(source, manifest)
+        return picture_table.changed_since(source, manifest, self.file_column, self.label_column)
 
     def toy(self, seed: int = 0) -> Data:
         """Four classes: one quarter of a noisy grey picture is brighter."""
@@ -369,7 +369,8 @@ def _same_bytes(digests: Array) -> Array:
 
 def _origin(source: str, table: picture_table.PictureTable, strangers: list[Entry], rows: Array) -> Origin:
     digests = table.columns["sha256"]
-    manifest = {table.names[row]: digests[row].tobytes().hex() for row in rows}
+    # Files that could not be decoded are in the manifest too: only so can a new file be told from a broken one.
+    manifest = {name: digest.tobytes().hex() for name, digest in zip(table.names, np.asarray(digests), strict=True)}
     given = frozenset(
         name for number, name in enumerate(("train", "valid", "test")) if (table.columns["split"][rows] == number).any()
     )

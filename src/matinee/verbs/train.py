@@ -106,6 +106,8 @@ def begin(job: Job, out: Path | None, *, anyway: bool = False) -> Model:
 
 def prepare(data: Data, given: Mapping[str, Any], progress: Progress, began: float) -> Job:
     """Sort the settings into those of the loop, of the task and of the start, and decide what is left to "auto"."""
+    from matinee.core.loop import selecting
+
     known = {"training": rules(TrainSettings), "start": rules(StartSettings), "task": rules(data.task)}
     for name in given:
         if not any(name in part for part in known.values()):
@@ -115,6 +117,7 @@ def prepare(data: Data, given: Mapping[str, Any], progress: Progress, began: flo
     task = build(type(data.task), {k: v for k, v in given.items() if k in known["task"]}, base=data.task)
     task = task.choose(dataclasses.replace(data, task=task), training.minutes)
     settings = training.advised(task.advice(len(data.train)))
+    selecting(task.meter(), settings.select)
     return Job(dataclasses.replace(data, task=task), settings, start, progress, began=began, given=dict(given))
 
 
@@ -258,8 +261,10 @@ def _finish(job: Job, model: Model, history: Sequence[Row], findings: Findings) 
     write(run.folder / "report.html", Story(run, model, history, evaluation, problems, findings.counts, spent))
     scores = evaluation.to_json() if evaluation is not None else {}
     test = {n: s.value for n, s in evaluation.scores.items()} if evaluation is not None and split == "test" else {}
+    if evaluation is not None:
+        run.write("evaluation.json", {"run": str(run.folder), "source": job.data.origin.source, **scores})
     run.write(
-        "evaluation.json",
+        "result.json",
         {
             "run": str(run.folder),
             "task": task_name(type(model.task)),
@@ -292,8 +297,8 @@ class Train(Command):
         """Read, check, train, score, report."""
         _allowed(self, call)
         data = read(self.source, task=self.task or None, progress=call.progress, **call.tasks)
-        out = call.out or new_folder(self.source)
         job = prepare(data, {**call.settings, **call.tasks}, call.progress, call.began)
+        out = call.out or new_folder(self.source)
         try:
             model = begin(job, out, anyway=self.anyway)
         except (DataError, SettingsError):
@@ -321,7 +326,7 @@ def said(run: Run, model: Model, call: Call) -> Answer:
     """The answer of a run that has ended."""
     from matinee.core.storage import read_json
 
-    told = read_json(run.folder / "evaluation.json")
+    told = read_json(run.folder / "result.json")
     keys = ("run", "task", "seconds", "train_seconds", "epochs", "steps", "test", "valid")
     value = {
         **{key: told[key] for key in keys},

@@ -1,0 +1,52 @@
+"""What all tests share: no network, one thread, a cache of their own, and toy data of every task."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from matinee.core.progress import Progress
+from matinee.core.registry import names, task_class
+from matinee.core.task import Data
+
+TASKS = names("tasks")
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No test reaches the network or the user's own folders."""
+
+    def refuse(*args: Any, **rest: Any) -> None:
+        raise AssertionError("a test reached for the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setenv("MATINEE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    yield
+
+
+@pytest.fixture(params=TASKS)
+def toy(request: pytest.FixtureRequest) -> Data:
+    """Toy data of each task in turn."""
+    return task_class(request.param)().toy()
+
+
+@pytest.fixture
+def quiet() -> Progress:
+    """Progress that says nothing."""
+    return Progress(quiet=True)
+
+
+@pytest.fixture(scope="session")
+def real() -> Path:
+    """The folder of the real data sets."""
+    folder = os.environ.get("MATINEE_DATA", "")
+    if not folder:
+        pytest.skip("MATINEE_DATA is not set: the real data sets are not here")
+    return Path(folder)
