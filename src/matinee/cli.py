@@ -6,10 +6,12 @@ import argparse
 import dataclasses
 import json
 import os
+import re
 import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -23,6 +25,7 @@ from matinee.core.settings import add_flags, build, closest, rules
 from matinee.core.storage import unwritable
 
 INTERRUPTED = 130
+_LACK_OF_MEMORY = re.compile("out of memory|allocate memory|not enough memory")  # torch's words, in a RuntimeError
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -30,9 +33,13 @@ def main(words: Sequence[str] | None = None) -> int:
     began = time.perf_counter()
     words = list(sys.argv[1:] if words is None else words)
     signal.signal(signal.SIGTERM, _terminated)
-    as_json = "--json" in words
+    as_json = "--json" in words[: words.index("--") if "--" in words else None]
     try:
         answer = _dispatch(words, began)
+        if answer is None:
+            return 0
+        text = json.dumps(_finite(answer.value), ensure_ascii=True) if as_json else answer.text
+        return answer.code if _put(text) else 1
     except MatineeError as error:
         _complain(str(error), as_json)
         return error.exit_code
@@ -40,26 +47,42 @@ def main(words: Sequence[str] | None = None) -> int:
         _complain("interrupted.", as_json)
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader has gone (`matinee ... | head`): nobody is left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         return 1
     except OSError as error:
         _complain(str(unwritable(Path(error.filename or "this machine"), error)), as_json)
         return 1
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not _LACK_OF_MEMORY.search(str(error)):
+            raise
         _complain("this machine's memory is not enough for that. Try a smaller --batch-size.", as_json)
         return 1
-    if answer is None:
-        return 0
-    text = json.dumps(_finite(answer.value), ensure_ascii=True) if as_json else answer.text
-    if text:
-        print(printable(text), flush=True)
-    return answer.code
+
+
+def _put(text: str) -> bool:
+    """Print the answer; False where standard output does not take it, which is told, unless its reader has gone."""
+    try:
+        if text:
+            print(printable(text), flush=True)
+    except BrokenPipeError:
+        _forget_output()
+        return False
+    except OSError as error:
+        _forget_output()
+        _complain(f"the answer could not be written to standard output: {error.strerror or error}.", False)
+        return False
+    return True
+
+
+def _forget_output() -> None:
+    """The reader has gone (`matinee ... | head`) or its disk is full: Python must not try again at its end."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def printable(text: str) -> str:
     """Text that the terminal's encoding can show: what it cannot is spelled out."""
-    encoding = sys.stdout.encoding or "utf-8"
+    encoding = (sys.stdout and sys.stdout.encoding) or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
@@ -75,9 +98,10 @@ def _finite(value: Any) -> Any:
 
 
 def _complain(words: str, as_json: bool) -> None:
-    print(printable(f"matinee: {words}"), file=sys.stderr, flush=True)
+    with suppress(OSError):  # the exit code says it all the same
+        print(printable(f"matinee: {words}"), file=sys.stderr, flush=True)
     if as_json:
-        print(json.dumps({"error": words}, ensure_ascii=True), flush=True)
+        _put(json.dumps({"error": words}, ensure_ascii=True))
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:
@@ -129,7 +153,8 @@ class _Parser(argparse.ArgumentParser):
             hint = closest(stranger, flags) if stranger.startswith("-") else ""
             hint = hint if hint.startswith("Did") else f"See {self.prog} --help."
             raise SettingsError(f"{stranger}: {self.prog} does not take this. {hint}")
-        raise SettingsError(f"{message}. See {self.prog} --help.")
+        dash = " Put ./ before a name that begins with -." if message.startswith("the following arguments") else ""
+        raise SettingsError(f"{message}. See {self.prog} --help.{dash}")
 
 
 def _parser(name: str, command: type[Command]) -> argparse.ArgumentParser:
@@ -165,11 +190,12 @@ def _parser(name: str, command: type[Command]) -> argparse.ArgumentParser:
 
 
 def _usage(name: str, command: type[Command]) -> str:
-    places = [
-        f.metadata["argument"] | {"field": f.name} for f in dataclasses.fields(command) if "argument" in f.metadata
-    ]  # type: ignore[arg-type]
-    words = [(p["name"] or p["field"].upper()) + (" ..." if p["many"] else "") for p in places]
-    shown = [f"[{w}]" if p["optional"] else w for w, p in zip(words, places, strict=True)]
+    shown = []
+    for place in dataclasses.fields(command):  # type: ignore[arg-type]
+        words = place.metadata.get("argument")
+        if words:
+            word = (words["name"] or place.name.upper()) + (" ..." if words["many"] else "")
+            shown.append(f"[{word}]" if words["optional"] else word)
     return f"matinee {name} {' '.join(shown)} [--setting VALUE ...]"
 
 

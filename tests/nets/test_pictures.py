@@ -7,7 +7,8 @@ import torch
 
 from matinee.core.errors import SettingsError
 from matinee.nets import pictures
-from matinee.nets.pictures import HEAD, SIZES, Constant, PictureShape, Statistics, build, choose, whiten
+from matinee.nets.pictures import HEAD, SIZES, Constant, PictureShape, Statistics, build, choose, stored_size, whiten
+from matinee.nets.recipes import recommend
 from matinee.nets.small import WhiteningLayer
 
 ALL = [(name, size) for name, sizes in SIZES.items() for size in sizes]
@@ -154,3 +155,24 @@ def test_unknown_names_are_refused_with_what_is_allowed(name: str, size: str) ->
 def test_pictures_too_small_for_any_network_are_refused() -> None:
     with pytest.raises(SettingsError, match="at least 4 x 4"):
         build("small", _shape(1, 2, 8))
+
+
+def test_pictures_are_stored_in_proportion_and_not_enlarged() -> None:
+    assert stored_size(112, 92, 1, 200) == (56, 46)
+    assert stored_size(28, 28, 1, 60_000) == (28, 28)
+    assert stored_size(320, 240, 3, 245) == (160, 120)
+    assert stored_size(1, 4000, 3, 245) == (4, 160)
+
+
+def test_there_is_a_recipe_for_every_network_and_amount_of_data() -> None:
+    for name, sizes in SIZES.items():
+        for shape in (_shape(1, 8, 8), _shape(3, 32, 32), _shape(1, 48, 48), _shape(3, 160, 120)):
+            for examples in (0, 1, 200, 5000, 10**6):
+                recipe = recommend(name, sizes[0], shape, examples)
+                assert recipe.epochs >= 1
+                assert recipe.learning_rate > 0
+    assert recommend("lenet", "m", _shape(3, 32, 32), 50_000).epochs == 2
+    assert not recommend("small", "s", _shape(1, 28, 28), 60_000).flip
+    assert recommend("small", "m", _shape(1, 56, 46), 200).flip
+    with pytest.raises(SettingsError, match="networks for pictures"):
+        recommend("resnet", "m", _shape(1, 8, 8), 10)

@@ -30,4 +30,10 @@ def restore(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor], facts:
         place, name = key.split(".", 1)
         state.setdefault(int(place), {})[name] = value
     groups = [{k: tuple(v) if k == "betas" else v for k, v in group.items()} for group in facts["groups"]]
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    for place, values in state.items():
+        for name, value in values.items():
+            if isinstance(value, Tensor) and value.shape == parameters[place].shape:
+                # Fused steps walk through memory: the state must lie there in the same order as its weights.
+                values[name] = torch.empty_like(parameters[place], dtype=value.dtype).copy_(value)
     optimiser.load_state_dict({"state": state, "param_groups": groups})

@@ -67,10 +67,9 @@ def _compare(prints: Array, members: Array, threshold: float, links: _Links) -> 
             product = rough[start : start + BLOCK] @ rough[other : other + BLOCK * 4].T
             if other == start:
                 product.fill_diagonal_(-1)
-            if product.max() < floor:
-                continue
-            left, right = torch.nonzero(product >= floor, as_tuple=True)
-            left, right = left + start, right + other
+            hot = torch.nonzero(product.amax(1) >= floor)[:, 0]  # nearly always none: a tenth of the time of nonzero
+            left, right = torch.nonzero(product[hot] >= floor, as_tuple=True)
+            left, right = hot[left] + start, right + other
             for first in range(0, len(left), 1_000_000):
                 a, b = left[first : first + 1_000_000], right[first : first + 1_000_000]
                 near = (exact[a] * exact[b]).sum(1) >= threshold

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from matinee.core import checkpoints, optimisers
 from matinee.core.average import Average
-from matinee.core.errors import MatineeError, SettingsError
+from matinee.core.errors import BundleError, MatineeError, SettingsError
 from matinee.core.examples import Examples
 from matinee.core.meter import Meter
 from matinee.core.plan import PROBE_STEPS, Plan, rate_at
@@ -313,16 +313,21 @@ class _Training:
         found = self.keeper.restore() if self.keeper is not None else None
         if found is None or self.keeper is None:
             return
-        tensors, facts = found
+        try:
+            self._take_up(self.keeper, *found)
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise BundleError("the checkpoint is of another run, or damaged: it does not fit this network.") from error
+
+    def _take_up(self, keeper: Keeper, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         self.network.load_state_dict(_under(tensors, "network."))
         self.average.load(_under(tensors, "average."))
         checkpoints.restore(self.optimiser, _under(tensors, "optimiser."), facts.pop("groups"))
         self.loss_sum = tensors["loop.loss_sum"].to(self.machine.device)
         self.loss_count = facts.pop("loss_count")
         self.now = Standing(**{**facts, "plan": Plan.from_json(facts["plan"])})
-        self.recorded = [e for e in self.keeper.events() if e["step"] > self.now.step]
+        self.recorded = [e for e in keeper.events() if e["step"] > self.now.step]
         if self.now.best_epoch:
-            self.best = self.keeper.best()
+            self.best = keeper.best()
 
     def finish(self) -> None:
         """Leave the best weights in the network."""

@@ -21,11 +21,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from matinee.core.errors import BundleError, SettingsError
+from matinee.core.errors import BundleError, MatineeError, SettingsError
 from matinee.core.reading import task_name
 from matinee.core.registry import trusted_task_class
 from matinee.core.settings import from_json, to_json
-from matinee.core.storage import read_json, read_tensors, sha256_of, unwritable, write_bytes, write_json, write_tensors
+from matinee.core.storage import (
+    HEADER_LIMIT,
+    read_json,
+    read_tensors,
+    sha256_of,
+    unwritable,
+    write_bytes,
+    write_json,
+    write_tensors,
+)
 from matinee.core.task import Task
 
 if TYPE_CHECKING:
@@ -34,6 +43,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 CONFIG_LIMIT = 64 * 2**20
+FACTS = {"source": str, "source_path": str, "version": str, "select": str, "valid": dict, "test": dict}
 FILES = ("config.json", "model.safetensors", "manifest.json", "README.md", "tokenizer.json")
 
 
@@ -144,20 +154,24 @@ def load(path: str | Path, *, task: str | None = None, device: str = "auto") -> 
 
     Raises BundleError for anything that is not a whole, undamaged bundle of this or an older version.
     """
-    folder, run = _bundle_folder(Path(path))
-    config = _config(folder)
-    kind = trusted_task_class(config["task"], task)
-    for name, said in config["sha256"].items():
-        if sha256_of(_inside(folder, name)) != said:
-            raise BundleError(f"{folder / name}: the content does not match its checksum; the file is damaged.")
     try:
-        ready = from_json(kind, config["fields"])
-    except SettingsError as error:
-        raise BundleError(f"{folder / 'config.json'}: {error}") from None
-    manifest = read_json(folder / "manifest.json")
-    if not isinstance(manifest, dict):
-        raise BundleError(f"{folder / 'manifest.json'}: the file is damaged.")
-    return Model(ready, _network(ready, folder, device), manifest, config["facts"], run)
+        folder, run = _bundle_folder(Path(path))
+        config = _config(folder)
+        kind = trusted_task_class(config["task"], task)
+        try:
+            ready = from_json(kind, config["fields"])
+        except SettingsError as error:
+            raise BundleError(f"{folder / 'config.json'}: {error}") from None
+        network = _planned(ready, folder)
+        for name, said in config["sha256"].items():
+            if sha256_of(_inside(folder, name)) != said:
+                raise BundleError(f"{folder / name}: the content does not match its checksum; the file is damaged.")
+        manifest = read_json(folder / "manifest.json")
+        if not isinstance(manifest, dict) or not all(isinstance(said, str) for said in manifest.values()):
+            raise BundleError(f"{folder / 'manifest.json'}: the file is damaged.")
+        return Model(ready, _filled(network, folder, device), manifest, config["facts"], run)
+    except OSError as error:
+        raise BundleError(f"{error.filename or path}: {error.strerror or error}.") from None
 
 
 def _bundle_folder(path: Path) -> tuple[Path, Path | None]:
@@ -178,10 +192,10 @@ def _inside(folder: Path, name: str) -> Path:
     if name not in FILES:
         raise BundleError(f"{folder}: the bundle names a file {name[:80]!r} that no bundle has; it is not loaded.")
     path = folder / name
-    if path.resolve().parent != folder.resolve():
-        raise BundleError(f"{path}: this leads out of the bundle; it is not loaded.")
     if not path.is_file():
         raise BundleError(f"{path}: this file of the bundle is missing.")
+    if path.resolve().parent != folder.resolve():
+        raise BundleError(f"{path}: this leads out of the bundle; it is not loaded.")
     return path
 
 
@@ -201,22 +215,37 @@ def _config(folder: Path) -> dict[str, Any]:
         raise BundleError(f"{path}: the content does not match its checksum; the file is damaged.")
     if not {"model.safetensors", "manifest.json"} <= set(config["sha256"]):
         raise BundleError(f"{path}: the checksums of the weights are missing.")
+    odd = [key for key, kind in FACTS.items() if not isinstance(config["facts"].get(key, kind()), kind)]
+    if odd or config["format"] < 1:
+        raise BundleError(f"{path}: {odd[0] if odd else 'format'} is not what a model says there.")
     return config
 
 
-def _network(task: Task, folder: Path, device: str) -> nn.Module:
-    """The network with its weights: shapes are compared before memory is taken for them."""
+def _planned(task: Task, folder: Path) -> nn.Module:
+    """The network without memory for its weights. Raises BundleError where the file of its weights is far larger."""
     import torch
 
+    try:
+        with torch.device("meta"):
+            network = task.build()
+    except (MatineeError, ValueError, TypeError, KeyError, IndexError, ArithmeticError, RuntimeError) as error:
+        words = " ".join(str(error).split())[:200]
+        raise BundleError(f"{folder / 'config.json'}: no network can be built of these fields ({words}).") from None
+    needed = sum(value.numel() * value.element_size() for value in network.state_dict().values())
+    if _inside(folder, "model.safetensors").stat().st_size > needed + HEADER_LIMIT:
+        raise BundleError(f"{folder / 'model.safetensors'}: the file is far larger than the network's weights.")
+    return network
+
+
+def _filled(network: nn.Module, folder: Path, device: str) -> nn.Module:
+    """The network with its weights, once names, shapes and types agree."""
     from matinee.core.runtime import machine
 
     tensors, _ = read_tensors(_inside(folder, "model.safetensors"))
-    with torch.device("meta"):
-        network = task.build()
-    wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in tensors.items()}
+    wanted = {name: (tuple(value.shape), value.dtype) for name, value in network.state_dict().items()}
+    found = {name: (tuple(value.shape), value.dtype) for name, value in tensors.items()}
     if wanted != found:
-        odd = sorted(set(wanted.items()) ^ set(found.items()))[0][0]
+        odd = min(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
         raise BundleError(f"{folder}: the weights do not fit the network (at {odd!r}).")
     network.load_state_dict(tensors, assign=True)
     return machine(device).place(network).eval()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 REDRAW = 0.1  # seconds between two drawings of a live line
@@ -27,13 +27,21 @@ class Progress:
     def note(self, words: str) -> None:
         """A line that stays."""
         if not self.quiet:
-            self._line("", "")
-            print(words, file=sys.stderr, flush=True)
+            self._say(words)
 
     def warn(self, words: str) -> None:
         """A line that stays, even where all else is quiet."""
-        self._line("", "")
-        print(f"warning: {words}", file=sys.stderr, flush=True)
+        self._say(f"warning: {words}")
+
+    def _say(self, words: str) -> None:
+        self._show("", "")
+        with suppress(OSError, ValueError):
+            print(words, file=sys.stderr, flush=True)
+
+    def _show(self, words: str, log: str) -> None:
+        """Nobody may be there to look any more: no reason to stop the work."""
+        with suppress(OSError, ValueError):
+            self._line(words, log)
 
     def due(self) -> bool:
         """Whether the live line is worth drawing again: ask before computing what it shows."""
@@ -48,11 +56,11 @@ class Progress:
         log = words if now - self._logged >= LOG_EVERY else ""
         if log:
             self._logged = now
-        self._line(words, log)
+        self._show(words, log)
 
     def clear(self) -> None:
         """Take the live line away."""
-        self._line("", "")
+        self._show("", "")
 
     @contextmanager
     def bar(self, title: str, unit: str) -> Iterator[Callable[[int, int], None]]:

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 
 CHECKPOINT_EVERY = 20.0  # seconds: what a kill can cost
 VERSION = 1
+PART = re.compile(r"\..+\.\d+\.part")  # storage.write_bytes: half-written
+CHECKPOINT = {**dict.fromkeys(("step", "epoch", "batch", "loss_count"), int), "history": list, "plan": dict}
+WORDS, RECORDS = ("version", "source", "source_path", "task"), ("fields", "train", "start", "given")
+KINDS = {"format": int, **dict.fromkeys(WORDS, str), **dict.fromkeys(RECORDS, dict)}  # what every settings.json has
 
 
 class Run:
@@ -52,12 +56,13 @@ class Run:
         """A new run folder. Raises SettingsError if there is something in it already."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if any(folder.iterdir()):
+            if not all(_is_leftover(entry) for entry in folder.iterdir()):
                 raise SettingsError(
                     f"--out {folder}: there is something in this folder already. Name a new one, or go on with the run "
                     f"that lies there: matinee resume {folder}"
                 )
-            (folder / "checkpoint").mkdir()
+            _sweep(folder)
+            (folder / "checkpoint").mkdir(exist_ok=True)
         except OSError as error:
             raise unwritable(folder, error) from None
         write_json(folder / "settings.json", {"format": VERSION, **settings})
@@ -74,10 +79,13 @@ class Run:
     def settings(self) -> dict[str, Any]:
         """What the run was asked to do. Raises BundleError for a record of a newer version or a damaged one."""
         value = read_json(self.folder / "settings.json")
-        if not isinstance(value, dict) or not isinstance(value.get("format"), int):
-            raise BundleError(f"{self.folder / 'settings.json'}: the file is damaged.")
-        if value["format"] > VERSION:
-            raise BundleError(f"{self.folder}: this run was written by a newer Matinee; update yours to read it.")
+        if isinstance(value, dict) and isinstance(value.get("format"), int) and value["format"] > VERSION:
+            raise BundleError(
+                f"{self.folder}: this run has format {value['format']}, and this Matinee reads up to {VERSION}. "
+                "Update it."
+            )
+        if not isinstance(value, dict) or any(not isinstance(value.get(k), t) for k, t in KINDS.items()):
+            raise BundleError(f"{self.folder / 'settings.json'}: this is not the record of a run; the file is damaged.")
         return value
 
     @property
@@ -104,7 +112,9 @@ class Run:
         if not path.exists():
             return None
         tensors, facts = read_tensors(path)
-        self._rows = list(facts["history"])
+        if any(not isinstance(facts.get(key), kind) for key, kind in CHECKPOINT.items()):
+            raise BundleError(f"{path}: this is not a checkpoint of a run.")
+        self._rows = [row for row in facts["history"] if isinstance(row, dict)]
         self._write_metrics()
         return tensors, facts
 
@@ -135,7 +145,9 @@ class Run:
     def events(self) -> list[dict[str, int]]:
         """What the clock decided so far."""
         path = self.folder / "checkpoint" / "clock.json"
-        found: list[dict[str, int]] = read_json(path) if path.exists() else []
+        found: Any = read_json(path) if path.exists() else []
+        if not isinstance(found, list) or not all(_is_event(event) for event in found):
+            raise BundleError(f"{path}: this is not a record of the clock; the file is damaged.")
         return found
 
     def record(self, events: list[dict[str, int]]) -> None:
@@ -162,6 +174,7 @@ class Run:
     def working(self) -> Iterator[None]:
         """This process alone works on the run; Ctrl-C and SIGTERM save before they stop it."""
         self._take_lock()
+        _sweep(self.folder)
         previous: dict[int, Any] = {}
 
         def ask(number: int, frame: FrameType | None) -> None:
@@ -173,6 +186,8 @@ class Run:
             previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
+        except KeyboardInterrupt:
+            raise Interrupted(f"stopped. To go on: matinee resume {self.folder}") from None
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
@@ -197,6 +212,23 @@ class Run:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise MatineeError(f"{self.folder}: another process is working on this run.") from None
+
+
+def _is_event(event: Any) -> bool:
+    return isinstance(event, dict) and all(isinstance(event.get(key), int) for key in ("step", "left", "every"))
+
+
+def _is_leftover(entry: Path) -> bool:
+    """What a kill leaves in a folder in which no run has begun."""
+    return bool(PART.fullmatch(entry.name)) or (entry.name == "checkpoint" and not any(entry.iterdir()))
+
+
+def _sweep(folder: Path) -> None:
+    """Take away the files that a kill left half-written."""
+    for entry in (*folder.iterdir(), *folder.glob("checkpoint/.*")):
+        if PART.fullmatch(entry.name) and not entry.is_dir():
+            with suppress(OSError):
+                entry.unlink()
 
 
 def new_folder(source: str) -> Path:

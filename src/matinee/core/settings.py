@@ -90,7 +90,7 @@ def _checked(name: str, value: Any, kind: Any, rule: Rule) -> Any:
     allowed = rule.allowed()
     try:
         typed = _typed(value, kind)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         word = {int: "a whole number", float: "a number", bool: "yes or no", str: "text"}.get(kind, str(kind))
         raise SettingsError(f"{flag(name)} {value}: {rule.help}: {word}{', ' + allowed if allowed else ''}.") from None
     if rule.choices and typed not in rule.choices:
@@ -166,7 +166,7 @@ def _fact(name: str, value: Any, kind: Any) -> Any:
         return tuple(_fact(name, item, inner[0]) for item in value)
     try:
         return _typed(value, kind)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise SettingsError(f"{name}: expected {getattr(kind, '__name__', kind)}, found {str(value)[:60]!r}.") from None
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from matinee.core import cache
 from matinee.core.examples import Array
 
 TRAIN, VALID, TEST = 0, 1, 2
@@ -54,6 +56,21 @@ def divide(
         away = held_back(known.labels[pool], whole[pool], share, 2 * seed + salt)
         parts[name], pool = pool[away], pool[~away]
     return {"train": pool, **parts}
+
+
+def remembered(key: str, find: Callable[[], dict[str, Array]]) -> dict[str, Array]:
+    """What `find` answers, kept in the cache under a key: looking for near duplicates again would take seconds."""
+
+    def fill(folder: Path) -> None:
+        for name, rows in find().items():
+            np.save(folder / f"{name}.npy", rows, allow_pickle=False)
+
+    folder = cache.find("splits", key) or cache.build("splits", key, fill)
+    try:
+        return {name: np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("train", "valid", "test")}
+    except (OSError, ValueError, EOFError):
+        cache.discard("splits", key)
+        return find()
 
 
 def _joined(groupings: Sequence[Array]) -> Array:
@@ -107,6 +124,8 @@ def held_back(labels: Array, together: Array, share: float, seed: int) -> Array:
 
 
 def _most_common(values: Array) -> int:
+    if len(values) == 1:
+        return int(values[0])
     names, counts = np.unique(values, return_counts=True)
     return int(names[counts.argmax()])
 

@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from matinee.core.errors import DataError
 from matinee.media.decoding import Job, Reader, worker_count
 from matinee.media.picture_arrays import hash_rows
 from matinee.media.picture_listing import Listing, sift
 from matinee.media.picture_sources import recognise
 from matinee.media.pictures import PictureError
-from matinee.media.walking import natural, walk
+from matinee.media.walking import natural, printable, walk
 
 CHUNK = 256
 
@@ -41,15 +42,20 @@ def changed_since(
 
 def list_plain(paths: Sequence[str | Path]) -> list[str]:
     """The pictures that FILE... | FOLDER arguments mean: files as they are, even where they do not exist (whoever
-    decodes them says so), and of folders all pictures below, in natural order. No file comes twice.
+    decodes them says so), and of folders all pictures below, in natural order, with whatever there cannot be looked
+    into. No file comes twice.
 
-    Raises DataError where a folder cannot be read.
+    Raises DataError where a folder cannot be read or has no pictures.
     """
     found: dict[str, None] = {}
     for given in paths:
         path = os.fspath(given)
         if os.path.isdir(path):  # noqa: PTH112
-            names = sorted(sift(walk(path).names, []), key=natural)
+            below = walk(path)
+            lost = [entry.file for entry in below.entries if entry.kind not in ("ignored", "link-loop")]
+            names = sorted((*sift(below.names, []), *lost), key=natural)
+            if not names:
+                raise DataError(f"{printable(path)}: there are no pictures in this folder.")
             found.update((os.path.join(path, name), None) for name in names)  # noqa: PTH118
         else:
             found[path] = None

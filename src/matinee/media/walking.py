@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import stat
 from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from matinee.core.errors import DataError
@@ -68,7 +70,7 @@ def walk(root: str) -> Walk:
     """
     found = Walk()
     try:
-        seen = {_identity(os.stat(root))}  # noqa: PTH116
+        seen = {_identity(os.stat(root)), *_above(root)}  # noqa: PTH116
         os.scandir(root).close()
     except (OSError, ValueError) as error:
         raise DataError(f"{printable(root)} cannot be read: {error}") from error
@@ -83,7 +85,9 @@ def walk(root: str) -> Walk:
             continue
         if identity in seen:
             found.entries.append(
-                Entry(printable(name), "link-loop", "the link leads to a folder that is listed already")
+                Entry(
+                    printable(name), "link-loop", "the link leads to a folder that is listed already or holds this one"
+                )
             )
         else:
             seen.add(identity)
@@ -140,6 +144,15 @@ def _keep(prefix: str, files: list[os.DirEntry[str]], found: Walk) -> None:
 
 def _name(entry: os.DirEntry[str]) -> str:
     return entry.name
+
+
+def _above(root: str) -> Iterator[tuple[int, int]]:
+    """The folders that hold the root: a link to one of them would go round in a circle."""
+    folder = os.path.realpath(root)
+    while (parent := os.path.dirname(folder)) != folder:  # noqa: PTH120
+        folder = parent
+        with suppress(OSError):
+            yield _identity(os.stat(folder))  # noqa: PTH116
 
 
 def _identity(state: os.stat_result) -> tuple[int, int]:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -18,7 +19,7 @@ from matinee.core.pieces import Gallery, Picture, Piece
 from matinee.core.progress import Progress
 from matinee.core.scores import ClassificationMeter
 from matinee.core.settings import setting
-from matinee.core.splits import Splits, divide
+from matinee.core.splits import Splits, divide, remembered
 from matinee.core.task import Batch, Data, Origin, Task
 from matinee.media import picture_table
 from matinee.media.pictures import decode
@@ -105,11 +106,7 @@ class ImageClassification(Task):
         labels, strangers = _renumbered(table, classes)
         rows = table.good[labels[table.good] >= 0]
         columns = {"image": table.columns["image"], "label": labels}
-        splits = divide(
-            Splits(rows, table.columns["split"], labels, table.columns["group"]),
-            lambda chosen: (self._near(Examples(columns, chosen)), _same_bytes(table.columns["sha256"][chosen])),
-            (self.valid_share, self.test_share, self.split_seed),
-        )
+        splits = self._divided(table, columns, rows)
         image = table.columns["image"]
         task = dataclasses.replace(
             self,
@@ -122,9 +119,21 @@ class ImageClassification(Task):
         parts = {name: Examples(columns, chosen) for name, chosen in splits.items()}
         return Data(task, parts["train"], parts["valid"], parts["test"], _origin(source, table, strangers, rows))
 
-    def _near(self, examples: Examples) -> Array:
-        prints, threshold = self.fingerprint(examples)
-        return groups(prints, threshold)
+    def _divided(
+        self, table: picture_table.PictureTable, columns: Mapping[str, Array], rows: Array
+    ) -> dict[str, Array]:
+        shares = (self.valid_share, self.test_share, self.split_seed)
+
+        def alike(chosen: Array) -> tuple[Array, Array]:
+            prints, threshold = self.fingerprint(Examples(columns, chosen))
+            return groups(prints, threshold), _same_bytes(table.columns["sha256"][chosen])
+
+        def find() -> dict[str, Array]:
+            known = Splits(rows, table.columns["split"], columns["label"], table.columns["group"])
+            return divide(known, alike, shares)
+
+        words = f"{table.folder.name} {NEAR} {shares} ".encode()
+        return remembered(sha256(words + rows.tobytes() + columns["label"].tobytes()).hexdigest()[:40], find)
 
     def changes(self, source: str, manifest: Mapping[str, str]) -> dict[str, list[str]]:
         """Files whose content is no longer what it was."""
@@ -141,7 +150,7 @@ class ImageClassification(Task):
         columns: dict[str, Array] = {"image": image.clip(0, 255).astype(np.uint8), "label": labels.astype(np.int64)}
         task = dataclasses.replace(
             self, classes=("north-west", "north-east", "south-west", "south-east"), counts=(80,) * 4,
-            height=12, width=12, channels=1,
+            height=12, width=12, channels=1, size="s" if self.network == "auto" else self.size,
         )  # fmt: skip
         examples = Examples.of(columns)
         train, valid, test = (examples.take(np.arange(a, b)) for a, b in ((0, 320), (320, 400), (400, 480)))

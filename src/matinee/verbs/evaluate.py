@@ -61,7 +61,7 @@ def evaluate(
     meter = collect(model.task, model.network, examples, where)
     rows = meter.rows()
     scores = intervals(meter, rows)
-    first = select or next(iter(scores))
+    first = select if select in scores else next(iter(scores))
     compared = {}
     for name, other in baselines.items():
         counted = collect(other.task, where.place(other.network), examples, where)

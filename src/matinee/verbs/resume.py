@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from matinee.core.command import Answer, Call, Command, argument
-from matinee.core.errors import BundleError, DataError
+from matinee.core.errors import BundleError, DataError, SettingsError
 from matinee.core.model import Model, load
 from matinee.core.progress import Progress
 from matinee.core.registry import trusted_task_class
 from matinee.core.runs import Run
 from matinee.core.settings import from_json, setting
-from matinee.core.task import Data
+from matinee.core.task import Data, Task
 from matinee.core.train_settings import TrainSettings
 from matinee.verbs.check import check
 from matinee.verbs.train import Job, StartSettings, carry_out, said
@@ -60,22 +60,22 @@ def resume(
     data = _data(record, data, task, shown)
     if not anyway:
         _unchanged(folder, record, data)
-    job = Job(
-        data,
-        from_json(TrainSettings, record["train"]),
-        from_json(StartSettings, record["start"]),
-        shown,
-        opened,
-        time.perf_counter(),
-        record["given"],
-        hooks,
-    )
+    training, start = _recorded(TrainSettings, record["train"]), _recorded(StartSettings, record["start"])
+    job = Job(data, training, start, shown, opened, time.perf_counter(), record["given"], hooks)
     return carry_out(job, check(data, thorough=False))[0]
+
+
+def _recorded(kind: type[Any], values: dict[str, Any]) -> Any:
+    """What settings.json holds of one kind; what is not allowed there is not the user's wrong usage."""
+    try:
+        return from_json(kind, values)
+    except SettingsError as error:
+        raise BundleError(f"settings.json of the run: {error}") from None
 
 
 def _data(record: dict[str, Any], data: Data | None, own: str | None, progress: Progress) -> Data:
     kind = trusted_task_class(record["task"], own)
-    task = from_json(kind, record["fields"])
+    task: Task = _recorded(kind, record["fields"])
     if data is not None:
         return replace(data, task=task)
     return task.read(record["source_path"], progress)

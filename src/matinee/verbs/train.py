@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from matinee.core.command import Answer, Call, Command, argument
-from matinee.core.errors import DataError, Interrupted, SettingsError
+from matinee.core.errors import BundleError, DataError, Interrupted, SettingsError
 from matinee.core.evaluation import WORDS, Evaluation
 from matinee.core.model import Model, remove_unfinished
 from matinee.core.progress import Progress, seconds
@@ -328,6 +328,8 @@ def said(run: Run, model: Model, call: Call) -> Answer:
 
     told = read_json(run.folder / "result.json")
     keys = ("run", "task", "seconds", "train_seconds", "epochs", "steps", "test", "valid")
+    if not isinstance(told, dict) or not set(keys) <= told.keys():
+        raise BundleError(f"{run.folder / 'result.json'}: this is not the result of a run; the file is damaged.")
     value = {
         **{key: told[key] for key in keys},
         "report": str(run.folder / "report.html"),

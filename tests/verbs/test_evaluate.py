@@ -1,0 +1,106 @@
+"""What scoring promises, over every task."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import matinee
+from matinee.cli import main
+from matinee.core.examples import Examples
+from matinee.core.meter import intervals, wilson
+from matinee.core.progress import Progress
+from matinee.core.scores import ClassificationMeter
+from matinee.core.task import Data
+
+
+def test_scores_come_with_intervals_and_rivals(toy: Data, quiet: Progress) -> None:
+    model = matinee.train(toy, epochs=1, progress=quiet)
+    told = matinee.evaluate(model, toy)
+    assert told.examples == len(toy.test) and told.split == "test"
+    assert all(s.low <= s.value <= s.high for s in told.scores.values() if not math.isnan(s.value))
+    assert "trivial" in told.baselines
+    assert json.dumps(told.to_json()) and "95 % interval" in str(told)
+    assert told.scores == matinee.evaluate(model, toy, baselines={}).scores
+
+
+def test_nothing_to_score_is_said(toy: Data, quiet: Progress) -> None:
+    model = matinee.train(toy, epochs=1, progress=quiet)
+    none = replace(toy, test=Examples(toy.test.columns, toy.test.rows[:0]))
+    with pytest.raises(matinee.DataError, match="no test examples"):
+        matinee.evaluate(model, none)
+
+
+def test_a_model_no_better_than_its_rivals_is_told_so(toy: Data, quiet: Progress) -> None:
+    trivial = toy.task.trivial(toy.train)
+    if trivial is None:
+        pytest.skip("this task has no trivial answer")
+    told = matinee.evaluate(trivial, toy, baselines={"trivial": trivial})
+    assert any("not surely better" in note for note in told.notes)
+
+
+def test_wilson_against_the_published_formula() -> None:
+    low, high = wilson(1.0, 10)
+    assert high == pytest.approx(1.0) and low == pytest.approx(0.7225, abs=1e-4)
+    low, high = wilson(0.5, 100)
+    assert (low, high) == (pytest.approx(0.4038, abs=1e-4), pytest.approx(0.5962, abs=1e-4))
+
+
+def rows_of(truth: list[int], answer: list[int], confidence: float = 0.8) -> dict[str, np.ndarray]:
+    pairs = np.array(truth, float), np.array(answer, float)
+    return {
+        "truth": pairs[0],
+        "answer": pairs[1],
+        "confidence": np.full(len(truth), confidence),
+        "nll": np.ones(len(truth)),
+    }
+
+
+def test_scores_of_a_classifier_against_scikit_learn() -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    generator = np.random.default_rng(0)
+    truth = generator.integers(0, 5, 400)
+    answer = np.where(generator.random(400) < 0.6, truth, generator.integers(0, 5, 400))
+    scores = ClassificationMeter("abcde").score(rows_of(truth.tolist(), answer.tolist()))
+    assert scores["accuracy"] == pytest.approx(metrics.accuracy_score(truth, answer))
+    assert scores["balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy_score(truth, answer))
+    for ours, theirs in (
+        ("precision", metrics.precision_score),
+        ("recall", metrics.recall_score),
+        ("f1", metrics.f1_score),
+    ):
+        assert scores[ours] == pytest.approx(theirs(truth, answer, average="macro"))
+    assert scores["ece"] == pytest.approx(abs(0.8 - (truth == answer).mean()))
+    confusion = ClassificationMeter("abcde").confusion(rows_of(truth.tolist(), answer.tolist()))
+    assert (confusion == metrics.confusion_matrix(truth, answer)).all()
+
+
+def test_the_bootstrap_covers_the_truth() -> None:
+    generator, inside = np.random.default_rng(1), 0
+    for seed in range(60):
+        truth = generator.integers(0, 2, 150)
+        answer = np.where(generator.random(150) < 0.8, truth, 1 - truth)
+        score = intervals(ClassificationMeter("ab"), rows_of(truth.tolist(), answer.tolist()), draws=200, seed=seed)
+        inside += score["balanced_accuracy"].low <= 0.8 <= score["balanced_accuracy"].high
+    assert inside >= 52  # 57 expected of 60
+
+
+def test_the_command_scores_again_and_tells_what_changed(
+    toy: Data, quiet: Progress, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("sklearn")
+    assert main(["train", "digits", "--network", "linear", "--epochs", "2", "--out", "run", "--quiet", "--json"]) == 0
+    trained = json.loads(capsys.readouterr().out)
+    assert main(["evaluate", "run", "--quiet", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {n: s["value"] for n, s in told["scores"].items()} == pytest.approx(trained["test"])
+    assert {"value", "low", "high"} == set(next(iter(told["scores"].values())))
+    assert told["changed"] == {"changed": [], "missing": [], "new": []}
+    assert main(["evaluate", "run", "--split", "valid", "--quiet", "--json"]) == 0
+    valid = json.loads(capsys.readouterr().out)["scores"]
+    assert valid["accuracy"]["value"] == pytest.approx(trained["valid"]["accuracy"])

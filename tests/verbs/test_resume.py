@@ -1,0 +1,100 @@
+"""What resuming promises, over every task: the same bits, whenever the run was stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+import matinee
+from matinee.core.errors import Interrupted
+from matinee.core.loop import Step
+from matinee.core.progress import Progress
+from matinee.core.storage import read_json, read_tensors
+from matinee.core.task import Data
+from matinee.verbs.verify_resume import CLOCK
+
+
+class Stop(matinee.Hook):
+    """Asks the run to stop after a step, as Ctrl-C does."""
+
+    def __init__(self, step: int, number: int = signal.SIGINT) -> None:
+        self.step, self.number = step, number
+
+    def on_step(self, step: Step) -> None:
+        if step.number == self.step:
+            os.kill(os.getpid(), self.number)
+
+
+class Break(matinee.Hook):
+    """Breaks off without any chance to save, as a kill does."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step(self, step: Step) -> None:
+        if step.number == self.step:
+            raise RuntimeError("power cut")
+
+
+SETTINGS = {"epochs": 3, "batch_size": 64, "average": 0.9, "optimiser": "adamw", "checkpoint_steps": 2}
+
+
+def same(one: Path, other: Path) -> None:
+    for name in ("checkpoint/latest.safetensors", "checkpoint/best.safetensors", "model/model.safetensors"):
+        (first, facts), (second, others) = read_tensors(one / name), read_tensors(other / name)
+        assert first.keys() == second.keys()
+        assert all(torch.equal(first[k], second[k]) for k in first), name
+        if "history" in facts:
+            rows = [[{k: v for k, v in row.items() if k not in CLOCK} for row in f["history"]] for f in (facts, others)]
+            assert rows[0] == rows[1]
+
+
+@pytest.mark.parametrize("steps", [(3,), (0, 5, 9), (4, 4, 14)], ids=str)
+def test_a_run_that_was_cut_off_reaches_the_same_bits(
+    toy: Data, steps: tuple[int, ...], quiet: Progress, tmp_path: Path
+) -> None:
+    matinee.train(toy, out=tmp_path / "whole", progress=quiet, **SETTINGS)
+    with pytest.raises(RuntimeError, match="power cut"):
+        matinee.train(toy, out=tmp_path / "torn", progress=quiet, hooks=[Break(steps[0])], **SETTINGS)
+    for step in steps[1:]:
+        with pytest.raises(RuntimeError, match="power cut"):
+            matinee.resume(tmp_path / "torn", toy, hooks=[Break(step)], progress=quiet)
+    matinee.resume(tmp_path / "torn", toy, progress=quiet)
+    same(tmp_path / "whole", tmp_path / "torn")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_names_the_way_on(toy: Data, number: int, quiet: Progress, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted, match="matinee resume"):
+        matinee.train(toy, out=tmp_path / "run", progress=quiet, hooks=[Stop(8, number)], **SETTINGS)
+    assert matinee.load(tmp_path / "run").facts["source"]  # the best so far can be used
+    matinee.train(toy, out=tmp_path / "whole", progress=quiet, **SETTINGS)
+    matinee.resume(tmp_path / "run", toy, progress=quiet)
+    same(tmp_path / "whole", tmp_path / "run")
+
+
+def test_a_run_that_has_ended_is_only_loaded(toy: Data, quiet: Progress, tmp_path: Path) -> None:
+    matinee.train(toy, epochs=1, out=tmp_path / "run", progress=quiet)
+    before = (tmp_path / "run" / "result.json").stat().st_mtime_ns
+    assert matinee.resume(tmp_path / "run", toy, progress=quiet).run == tmp_path / "run"
+    assert (tmp_path / "run" / "result.json").stat().st_mtime_ns == before
+
+
+def test_with_minutes_the_clock_s_decisions_are_kept(toy: Data, quiet: Progress, tmp_path: Path) -> None:
+    given = {"minutes": 0.1, "checkpoint_steps": 2, "batch_size": 32}
+    with pytest.raises(RuntimeError, match="power cut"):
+        matinee.train(toy, out=tmp_path / "run", progress=quiet, hooks=[Break(9)], **given)
+    decided = tmp_path / "run" / "checkpoint" / "clock.json"
+    before = read_json(decided) if decided.exists() else []
+    matinee.resume(tmp_path / "run", toy, progress=quiet)
+    assert read_json(tmp_path / "run" / "checkpoint" / "clock.json")[: len(before)] == before
+
+
+def test_the_proof_finds_a_resume_exact(quiet: Progress) -> None:
+    pytest.importorskip("sklearn")
+    proof = matinee.verify_resume("digits", kills=2, seed=5, progress=quiet, network="linear", epochs=1)
+    assert proof.exact and len(proof.kills) == 2 and proof.tensors > 10
