@@ -125,14 +125,14 @@ def test_one_pass_visits_every_example_once_and_can_start_anywhere(toy: Data) ->
     rest = [b.inputs for b in toy.task.batches(toy.train, network, 50, order, start=2)]
     assert len(whole) == toy.task.steps(toy.train, 50)
     assert all(torch.equal(a, b) for a, b in zip(whole[2:], rest, strict=True))
-    every = [b for b in toy.task.batches(toy.test, network, 7, None)]
+    every = list(toy.task.batches(toy.test, network, 7, None))
     assert sum(map(len, every)) == len(toy.test)
 
 
 def test_labels_and_names_agree(toy: Data) -> None:
     labels = toy.task.labels(toy.train)
     if labels is not None:
-        assert len(labels) == len(toy.train) and 0 <= labels.min() and labels.max() < len(toy.task.names())
+        assert len(labels) == len(toy.train) and labels.min() >= 0 and labels.max() < len(toy.task.names())
 
 
 def test_fingerprints_are_unit_vectors_that_find_a_copy(toy: Data) -> None:

@@ -104,7 +104,7 @@ class Model:
     def _write(self, folder: Path) -> None:
         write_tensors(folder / "model.safetensors", self.network.state_dict(), {})
         write_json(folder / "manifest.json", dict(self.manifest))
-        write_bytes(folder / "README.md", self._card().encode())
+        write_bytes(folder / "README.md", self._card().encode("utf-8", "backslashreplace"))
         config = {
             "format": FORMAT,
             "task": task_name(type(self.task)),
@@ -216,9 +216,14 @@ def _config(folder: Path) -> dict[str, Any]:
     if not {"model.safetensors", "manifest.json"} <= set(config["sha256"]):
         raise BundleError(f"{path}: the checksums of the weights are missing.")
     odd = [key for key, kind in FACTS.items() if not isinstance(config["facts"].get(key, kind()), kind)]
+    odd += [key for key in ("valid", "test") if key not in odd and not _are_scores(config["facts"].get(key, {}))]
     if odd or config["format"] < 1:
         raise BundleError(f"{path}: {odd[0] if odd else 'format'} is not what a model says there.")
     return config
+
+
+def _are_scores(value: Mapping[str, Any]) -> bool:
+    return all(isinstance(score, int | float) and not isinstance(score, bool) for score in value.values())
 
 
 def _planned(task: Task, folder: Path) -> nn.Module:

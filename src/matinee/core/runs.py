@@ -14,6 +14,7 @@ import csv
 import fcntl
 import io
 import re
+import shutil
 import signal
 import threading
 import time
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 CHECKPOINT_EVERY = 20.0  # seconds: what a kill can cost
 VERSION = 1
-PART = re.compile(r"\..+\.\d+\.part")  # storage.write_bytes: half-written
+PART = re.compile(r"\..+\.\d+\.part")  # files and bundles that are not yet in place
 CHECKPOINT = {**dict.fromkeys(("step", "epoch", "batch", "loss_count"), int), "history": list, "plan": dict}
 WORDS, RECORDS = ("version", "source", "source_path", "task"), ("fields", "train", "start", "given")
 KINDS = {"format": int, **dict.fromkeys(WORDS, str), **dict.fromkeys(RECORDS, dict)}  # what every settings.json has
@@ -224,11 +225,11 @@ def _is_leftover(entry: Path) -> bool:
 
 
 def _sweep(folder: Path) -> None:
-    """Take away the files that a kill left half-written."""
-    for entry in (*folder.iterdir(), *folder.glob("checkpoint/.*")):
-        if PART.fullmatch(entry.name) and not entry.is_dir():
+    """Take away what a kill left half-written."""
+    for entry in (*folder.iterdir(), *folder.glob("checkpoint/.*"), *folder.glob("baselines/.*")):
+        if PART.fullmatch(entry.name):
             with suppress(OSError):
-                entry.unlink()
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
 def new_folder(source: str) -> Path:

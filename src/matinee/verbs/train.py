@@ -332,6 +332,7 @@ def said(run: Run, model: Model, call: Call) -> Answer:
         raise BundleError(f"{run.folder / 'result.json'}: this is not the result of a run; the file is damaged.")
     value = {
         **{key: told[key] for key in keys},
+        "run": str(run.folder),  # it may have been moved since
         "report": str(run.folder / "report.html"),
         "notes": told.get("notes", []),
     }

@@ -120,7 +120,8 @@ def _child(job: Mapping[str, Any], *, killed: bool) -> None:
     wanted = -signal.SIGKILL if killed else 0
     if done.returncode != wanted:
         said = done.stderr.strip().splitlines()
-        raise MatineeError(f"a training of the proof ended with code {done.returncode}: {said[-1] if said else ''}")
+        words = said[-1].removeprefix("matinee.core.errors.").split("Error: ", 1)[-1] if said else ""
+        raise MatineeError(f"a training of the proof ended with code {done.returncode}: {words}")
 
 
 def main(text: str) -> None:
