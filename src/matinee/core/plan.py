@@ -13,6 +13,7 @@ from typing import Any
 
 VALIDATIONS = 40  # at most so many in one run, however short a pass is
 PROBE_STEPS = 4  # steps whose time is not counted: the first ones pay for memory and kernels
+GUESS = 20  # passes, for the first learning rates of a run whose length is not known yet
 PROBE_SHARE = 0.04  # of the budget, spent on measuring the speed before the length is set
 
 
@@ -22,7 +23,8 @@ class Plan:
 
     steps_per_epoch: int
     budget: float
-    left: int  # steps
+    wanted: int | None  # steps asked for in all; None: as many as the budget allows
+    left: int  # steps; a guess until the speed is known, where the budget alone decides
     every: int  # passes between two validations
     share: float = 0.0
     events: list[dict[str, int]] = field(default_factory=list)
@@ -30,11 +32,15 @@ class Plan:
     @staticmethod
     def of(steps_per_epoch: int, epochs: int | None, budget: float) -> Plan:
         """The plan before anything is known of the machine's speed."""
-        passes = epochs if epochs is not None else 10_000
-        return Plan(steps_per_epoch, budget, passes * steps_per_epoch, max(1, math.ceil(passes / VALIDATIONS)))
+        passes = epochs if epochs is not None else GUESS
+        wanted = None if epochs is None else epochs * steps_per_epoch
+        every = max(1, math.ceil(passes / VALIDATIONS))
+        return Plan(steps_per_epoch, budget, wanted, passes * steps_per_epoch, every)
 
     def advance(self) -> None:
-        """One step was taken."""
+        """One step was taken. A guessed length never ends the training: the schedule waits for the measured one."""
+        if self.wanted is None and not self.events and self.left <= 2:
+            return
         self.share += (1.0 - self.share) / self.left
         self.left -= 1
 
@@ -53,7 +59,8 @@ class Plan:
         every = min(every, max(1, int(passes)))
         cost = per_step + per_validation / (every * self.steps_per_epoch)
         affordable = max(1, int((seconds_left - per_validation) / cost))
-        self.apply({"step": step, "left": min(self.left, affordable), "every": every})
+        left = affordable if self.wanted is None else min(self.wanted - step, affordable)
+        self.apply({"step": step, "left": left, "every": every})
 
     def apply(self, event: dict[str, int]) -> None:
         """Take an event into account and remember it."""

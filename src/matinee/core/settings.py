@@ -87,21 +87,21 @@ def _checked(name: str, value: Any, kind: Any, rule: Rule) -> Any:
         if value is None or value == "auto":
             return None
         kind = next(k for k in typing.get_args(kind) if k is not type(None))
-    allowed = rule.allowed()
+    allowed, said = rule.allowed(), f"{flag(name)} {str(value)[:80]}"
     try:
         typed = _typed(value, kind)
     except (TypeError, ValueError, OverflowError):
         word = {int: "a whole number", float: "a number", bool: "yes or no", str: "text"}.get(kind, str(kind))
-        raise SettingsError(f"{flag(name)} {value}: {rule.help}: {word}{', ' + allowed if allowed else ''}.") from None
+        raise SettingsError(f"{said}: {rule.help}: {word}{', ' + allowed if allowed else ''}.") from None
     if rule.choices and typed not in rule.choices:
-        raise SettingsError(f"{flag(name)} {value}: {rule.help}: {allowed}.{_suggestion(typed, rule.choices)}")
+        raise SettingsError(f"{said}: {rule.help}: {allowed}.{_suggestion(typed, rule.choices)}")
     if rule.low is not None and rule.high is not None and not rule.low <= typed <= rule.high:
-        raise SettingsError(f"{flag(name)} {value}: {rule.help}, {allowed}.")
+        raise SettingsError(f"{said}: {rule.help}, {allowed}.")
     return typed
 
 
 def _suggestion(value: Any, choices: Iterable[str]) -> str:
-    near = difflib.get_close_matches(str(value), list(choices), 1)
+    near = difflib.get_close_matches(str(value)[:80], list(choices), 1)
     return f" Did you mean {near[0]}?" if near else ""
 
 
@@ -151,7 +151,7 @@ def from_json(record: type[Record], values: Mapping[str, Any]) -> Record:
     ready: dict[str, Any] = {}
     for name, value in values.items():
         if name not in names:
-            raise SettingsError(f"{name}: {record.__name__} has no such field; was it written by a newer version?")
+            raise SettingsError(f"{name[:80]}: {record.__name__} has no such field; was it written by a newer version?")
         ready[name] = (
             _checked(name, value, kinds[name], known[name]) if name in known else _fact(name, value, kinds[name])
         )

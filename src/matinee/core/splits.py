@@ -99,7 +99,7 @@ def held_back(labels: Array, together: Array, share: float, seed: int) -> Array:
         labels: class of each example (examples,).
         together: group of each example (examples,); a group is held back whole or not at all.
 
-    Returns bool (examples,). Every class keeps at least one group on the near side.
+    Returns bool (examples,). Every class keeps at least one example on the near side.
     """
     out = np.zeros(len(labels), bool)
     if share <= 0 or not len(labels):
@@ -109,34 +109,45 @@ def held_back(labels: Array, together: Array, share: float, seed: int) -> Array:
     group = group.ravel()
     order = np.argsort(group, kind="stable")
     members = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
-    home = np.array([_most_common(labels[m]) for m in members])
-    sizes = np.array([len(m) for m in members])
-    quotas = _quotas(labels, share, generator)
-    for name, quota in quotas.items():
-        own = generator.permutation(np.flatnonzero(home == name))
-        taken = 0
-        for place in own[: len(own) - 1]:
+    names, codes = np.unique(labels, return_inverse=True)
+    total = np.bincount(codes)
+    room = _quotas(total, share, generator)
+    pure, mixed = _by_class(members, codes)
+    for place in generator.permutation(mixed):
+        counts = np.bincount(codes[members[place]], minlength=len(names))
+        nearer = (room**2).sum() > ((room - counts) ** 2).sum()
+        if nearer and (total[counts > 0] > counts[counts > 0]).all():
+            out[members[place]] = True
+            room, total = room - counts, total - counts
+    for code, own in pure.items():
+        for place in generator.permutation(own):
+            size = len(members[place])
             # Half a group may stick out, so that the share is met on average where groups are large.
-            if taken + sizes[place] / 2 <= quota:
+            if size / 2 <= room[code] and total[code] > size:
                 out[members[place]] = True
-                taken += sizes[place]
+                room[code] -= size
+                total[code] -= size
     return out
 
 
-def _most_common(values: Array) -> int:
-    if len(values) == 1:
-        return int(values[0])
-    names, counts = np.unique(values, return_counts=True)
-    return int(names[counts.argmax()])
+def _by_class(members: Sequence[Array], codes: Array) -> tuple[dict[int, list[int]], list[int]]:
+    """Groups of one class each, by class, and the groups that mix classes."""
+    pure: dict[int, list[int]] = {}
+    mixed = []
+    for place, rows in enumerate(members):
+        first = codes[rows[0]]
+        if len(rows) == 1 or (codes[rows] == first).all():
+            pure.setdefault(int(first), []).append(place)
+        else:
+            mixed.append(place)
+    return pure, mixed
 
 
-def _quotas(labels: Array, share: float, generator: np.random.Generator) -> dict[int, int]:
+def _quotas(counts: Array, share: float, generator: np.random.Generator) -> Array:
     """Examples to hold back of each class: rounded down, what is missing given to classes by lot and by remainder."""
-    names, counts = np.unique(labels, return_counts=True)
     exact = counts * share
-    whole = np.floor(exact).astype(int)
-    missing = round(len(labels) * share) - int(whole.sum())
-    luck = generator.random(len(names)) * 1e-6
-    for place in np.argsort(whole - exact + luck)[: max(0, missing)]:
-        whole[place] += 1
-    return {int(n): int(q) for n, q in zip(names, whole, strict=True)}
+    whole = np.floor(exact).astype(np.int64)
+    missing = round(int(counts.sum()) * share) - int(whole.sum())
+    luck = generator.random(len(counts)) * 1e-6
+    whole[np.argsort(whole - exact + luck)[: max(0, missing)]] += 1
+    return whole

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 HEADER_LIMIT = 64 * 2**20  # bytes of the JSON before the tensors
 JSON_LIMIT = 1024 * 2**20  # bytes of a JSON file: a manifest of ten million files
-DIGEST = "sha256"
+ENTRY = "matinee"  # of a safetensors file's metadata
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -84,9 +84,9 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str,
 
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     words = json.dumps(facts, ensure_ascii=True)
-    body = save(plain)
-    digest = _digest(body, words)
-    write_bytes(path, save(plain, metadata={"facts": words, DIGEST: digest}))
+    # One entry: safetensors writes several in any order, and equal models should be equal files.
+    said = json.dumps({"facts": words, "sha256": _digest(save(plain), words)})
+    write_bytes(path, save(plain, metadata={ENTRY: said}))
 
 
 def _digest(plain: bytes, words: str) -> str:
@@ -103,8 +103,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     content = _read_bounded(path)
     try:
         (length,) = struct.unpack("<Q", content[:8])
-        metadata = json.loads(content[8 : 8 + length])["__metadata__"]
-        words, said = metadata["facts"], metadata[DIGEST]
+        entry = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][ENTRY])
+        words, said = entry["facts"], entry["sha256"]
         tensors = load(content)
         facts = json.loads(words)
     except (SafetensorError, ValueError, KeyError, TypeError, struct.error, RecursionError, RuntimeError):
