@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from matinee.core.progress import Progress
 from matinee.core.registry import names, task_class
@@ -20,6 +21,10 @@ TASKS = names("tasks")
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """No test reaches the network or the user's own folders."""
+
+    # Threads that wait for each other stand still on a busy machine; toy data needs one.
+    torch.set_num_threads(1)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
     def refuse(*args: Any, **rest: Any) -> None:
         raise AssertionError("a test reached for the network")

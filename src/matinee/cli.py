@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 import os
 import re
@@ -119,7 +120,7 @@ def _dispatch(words: Sequence[str], began: float) -> Answer | None:
     if name not in registry.names("verbs"):
         raise SettingsError(f"{name}: there is no such verb. {closest(name, registry.names('verbs'))}")
     command = registry.command_class(name)
-    given = vars(_parser(name, command).parse_args(words[1:]))
+    given = vars(_parser(name, command, _own_task(words)).parse_args(words[1:]))
     progress = Progress(quiet=given.pop("quiet"))
     as_json, out = given.pop("json"), given.pop("out", None)
     own = {f.name for f in dataclasses.fields(command)}  # type: ignore[arg-type]
@@ -157,7 +158,14 @@ class _Parser(argparse.ArgumentParser):
         raise SettingsError(f"{message}. See {self.prog} --help.{dash}")
 
 
-def _parser(name: str, command: type[Command]) -> argparse.ArgumentParser:
+def _own_task(words: Sequence[str]) -> list[str]:
+    """The module that --task names, where it is none of ours: its settings are flags too."""
+    named = [b for a, b in itertools.pairwise(words) if a == "--task"]
+    named += [word.removeprefix("--task=") for word in words if word.startswith("--task=")]
+    return [name for name in named if name and name not in registry.names("tasks")]
+
+
+def _parser(name: str, command: type[Command], own: Sequence[str] = ()) -> argparse.ArgumentParser:
     parser = _Parser(
         prog=f"matinee {name}",
         usage=_usage(name, command),
@@ -185,7 +193,7 @@ def _parser(name: str, command: type[Command]) -> argparse.ArgumentParser:
     for group in command.groups:
         add_flags(parser, group, (group.__doc__ or "").split(".")[0].lower())
     if command.reads:
-        _add_task_flags(parser)
+        _add_task_flags(parser, own)
     return parser
 
 
@@ -199,9 +207,9 @@ def _usage(name: str, command: type[Command]) -> str:
     return f"matinee {name} {' '.join(shown)} [--setting VALUE ...]"
 
 
-def _add_task_flags(parser: argparse.ArgumentParser) -> None:
+def _add_task_flags(parser: argparse.ArgumentParser, own: Sequence[str]) -> None:
     """The settings of every task; a name that several tasks have stands once."""
-    for task in registry.names("tasks"):
+    for task in [*registry.names("tasks"), *own]:
         kind = registry.task_class(task)
         taken = {action.dest for action in parser._actions}
         add_flags(parser, kind, f"settings of {task}", without=taken)

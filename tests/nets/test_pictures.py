@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from matinee.core.errors import SettingsError
-from matinee.nets import pictures
-from matinee.nets.pictures import HEAD, SIZES, Constant, PictureShape, Statistics, build, choose, stored_size, whiten
+from matinee.nets import choices
+from matinee.nets.choices import SIZES, PictureShape, choose, stored_size
+from matinee.nets.pictures import HEAD, Constant, Statistics, build, whiten
 from matinee.nets.recipes import recommend
 from matinee.nets.small import WhiteningLayer
 
@@ -73,7 +74,7 @@ def test_a_build_depends_on_the_seed_alone_and_its_state_is_complete(name: str) 
     assert torch.equal(restored.eval()(pixels), original.eval()(pixels))
 
 
-@pytest.mark.parametrize("name", list(pictures.NAMES))
+@pytest.mark.parametrize("name", list(choices.NAMES))
 def test_all_but_the_head_fits_another_number_of_classes(name: str) -> None:
     torch.manual_seed(0)
     few, many = (build(name, _shape(3, 16, 16, classes), size=SIZES[name][0]) for classes in (2, 7))

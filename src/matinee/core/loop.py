@@ -190,6 +190,7 @@ class _Training:
         self._restore()
         self.began = time.perf_counter() - self.now.spent
         self.probe = (self.now.step, self.spent())
+        self.warm = self.now.step + PROBE_STEPS  # the first steps pay for memory and kernels: they are not timed
         self.validation = 0.4 * len(data.valid) / self.size  # in steps; measured at the first one
 
     def spent(self) -> float:
@@ -228,7 +229,7 @@ class _Training:
     def pause(self) -> bool:
         """Between two steps: the clock, the checkpoint, the live line. True where the schedule has ended."""
         now = self.now
-        if now.step == self.probe[0] + PROBE_STEPS and not now.plan.events:
+        if now.step == self.warm:
             self.probe = (now.step, self.spent())
         if self.recorded:
             if now.step == self.recorded[0]["step"]:
@@ -246,8 +247,9 @@ class _Training:
 
     def _replan(self, per_validation: float) -> None:
         now = self.now
+        known = len(now.plan.events)
         now.plan.fit(now.step, now.plan.budget - self.spent(), self._per_step(), per_validation)
-        if self.keeper is not None:
+        if self.keeper is not None and len(now.plan.events) > known:
             self.keeper.record(now.plan.events)
 
     def end_pass(self) -> Row | None:
@@ -349,7 +351,7 @@ class _Training:
         loss = (self.loss_sum / max(1, self.loss_count)).item()
         best = f"  best {self.select} {100 * now.best:.2f} %" if now.best is not None else ""
         epochs = now.epoch + math.ceil((now.batch + now.plan.left) / now.plan.steps_per_epoch)
-        settled = math.isinf(now.plan.budget) or now.plan.events
+        settled = now.plan.wanted is not None or now.plan.events
         left = f"  {seconds(now.plan.left * per_step)} left" if settled else "  measuring the speed"
         of = f"/{epochs}" if settled else ""
         rate = self.size / per_step if per_step else 0.0

@@ -51,13 +51,15 @@ FILES = ("config.json", "model.safetensors", "manifest.json", "README.md", "toke
 class Model:
     """A task bound to weights.
 
-    network: a plain module in evaluation mode. manifest: what it learned from, name -> SHA-256. facts: source, scores
+    network: a plain module in evaluation mode. manifest: files of its source, name -> SHA-256;
+    held_back: those of them that it never learned from. facts: source, scores
     and settings, as JSON. run: the run folder it came from or was written to, if any.
     """
 
     task: Task
     network: nn.Module
     manifest: Mapping[str, str] = field(default_factory=dict)
+    held_back: frozenset[str] = frozenset()
     facts: Mapping[str, Any] = field(default_factory=dict)
     run: Path | None = None
 
@@ -103,7 +105,7 @@ class Model:
 
     def _write(self, folder: Path) -> None:
         write_tensors(folder / "model.safetensors", self.network.state_dict(), {})
-        write_json(folder / "manifest.json", dict(self.manifest))
+        write_json(folder / "manifest.json", {"files": dict(self.manifest), "held_back": sorted(self.held_back)})
         write_bytes(folder / "README.md", self._card().encode("utf-8", "backslashreplace"))
         config = {
             "format": FORMAT,
@@ -116,7 +118,8 @@ class Model:
 
     def _card(self) -> str:
         count = sum(p.numel() for p in self.network.parameters())
-        scores = self.facts.get("test") or self.facts.get("valid") or {}
+        split = "test" if self.facts.get("test") else "valid"
+        scores = self.facts.get(split) or {}
         lines = [
             "# Model card",
             "",
@@ -126,7 +129,7 @@ class Model:
             "",
             f"* Learned from: {self.facts.get('source', 'data given in Python')}, {len(self.manifest):,} files",
             f"* Parameters: {count:,}",
-            *(f"* {name}: {value:.4f}" for name, value in scores.items()),
+            *(f"* {name} on the {split} split: {value:.4f}" for name, value in scores.items()),
             "",
             "Load it with `matinee.load(folder)`. It is made of safetensors and JSON; loading it runs no code.",
             "The scores hold for pictures, texts or sounds like those it learned from; measure it on your own",
@@ -166,12 +169,22 @@ def load(path: str | Path, *, task: str | None = None, device: str = "auto") -> 
         for name, said in config["sha256"].items():
             if sha256_of(_inside(folder, name)) != said:
                 raise BundleError(f"{folder / name}: the content does not match its checksum; the file is damaged.")
-        manifest = read_json(folder / "manifest.json")
-        if not isinstance(manifest, dict) or not all(isinstance(said, str) for said in manifest.values()):
-            raise BundleError(f"{folder / 'manifest.json'}: the file is damaged.")
-        return Model(ready, _filled(network, folder, device), manifest, config["facts"], run)
+        files, held_back = _manifest(folder / "manifest.json")
+        return Model(ready, _filled(network, folder, device), files, held_back, config["facts"], run)
     except OSError as error:
         raise BundleError(f"{error.filename or path}: {error.strerror or error}.") from None
+
+
+def _manifest(path: Path) -> tuple[dict[str, str], frozenset[str]]:
+    """The files the model's source had, and which of them it never learned from."""
+    value = read_json(path)
+    files = value.get("files") if isinstance(value, dict) else None
+    held_back = value.get("held_back") if isinstance(value, dict) else None
+    if not isinstance(files, dict) or not isinstance(held_back, list):
+        raise BundleError(f"{path}: the file is damaged.")
+    if not all(isinstance(word, str) for word in [*files.values(), *held_back]):
+        raise BundleError(f"{path}: the file is damaged.")
+    return files, frozenset(held_back)
 
 
 def _bundle_folder(path: Path) -> tuple[Path, Path | None]:

@@ -59,6 +59,8 @@ class Plan:
         every = min(every, max(1, int(passes)))
         cost = per_step + per_validation / (every * self.steps_per_epoch)
         affordable = max(1, int((seconds_left - per_validation) / cost))
+        if self.wanted is not None and affordable >= self.left and not self.events:
+            return  # there is time for all that was asked for: the clock decides nothing, and the bits stay the same
         left = affordable if self.wanted is None else min(self.wanted - step, affordable)
         self.apply({"step": step, "left": left, "every": every})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ def recognised(source: str) -> type[Task]:
     if not Path(source).exists():
         known = [sample for kind in kinds.values() for sample in kind.samples]
         raise DataError(f"{source}: no such file or folder, nor one of the names {', '.join(known)}.")
+    if not os.access(source, os.R_OK | (os.X_OK if Path(source).is_dir() else 0)):
+        raise DataError(f"{source}: no permission to read this. Change its permissions, or ask its owner.")
     layouts = "\n".join(kind.layout for kind in kinds.values())
     raise DataError(f"{source}: no task reads what lies there. What is expected:\n{layouts}")
 

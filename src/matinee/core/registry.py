@@ -8,6 +8,7 @@ import importlib.util
 import inspect
 import pkgutil
 import re
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -48,7 +49,9 @@ def task_class(name: str) -> type[Task]:
         module = importlib.import_module(f"{PACKAGE}.tasks.{name.replace('-', '_')}")
         ours: type[Task] = _defined(module, Task)
         return ours
-    if re.fullmatch(r"\w+(\.\w+)+", name):
+    if re.fullmatch(r"\w+(\.\w+)*", name):
+        if "" not in sys.path and str(Path.cwd()) not in sys.path:
+            sys.path.insert(0, str(Path.cwd()))  # where the user keeps the module that was named; never for a bundle's
         try:
             found = importlib.util.find_spec(name)
         except ModuleNotFoundError:
@@ -56,8 +59,9 @@ def task_class(name: str) -> type[Task]:
         if found is not None:
             own: type[Task] = _defined(importlib.import_module(name), Task)
             return own
-        raise SettingsError(f"--task {name}: there is no module of that name to import.")
-    raise SettingsError(f"--task {name}: there is no such task. {closest(name, names('tasks'))}")
+    raise SettingsError(
+        f"--task {name}: there is no such task, nor a module of that name. {closest(name, names('tasks'))}"
+    )
 
 
 def trusted_task_class(name: str, own: str | None) -> type[Task]:

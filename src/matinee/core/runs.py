@@ -11,7 +11,6 @@ report.html     for people; evaluation.json the same for programs
 from __future__ import annotations
 
 import csv
-import fcntl
 import io
 import re
 import shutil
@@ -35,7 +34,8 @@ if TYPE_CHECKING:
 CHECKPOINT_EVERY = 20.0  # seconds: what a kill can cost
 VERSION = 1
 PART = re.compile(r"\..+\.\d+\.part")  # files and bundles that are not yet in place
-CHECKPOINT = {**dict.fromkeys(("step", "epoch", "batch", "loss_count"), int), "history": list, "plan": dict}
+COUNTS = ("step", "epoch", "batch", "best_epoch", "stale", "loss_count")
+CHECKPOINT = {**dict.fromkeys(COUNTS, int), "spent": float, "best": float | None, "history": list, "plan": dict}
 WORDS, RECORDS = ("version", "source", "source_path", "task"), ("fields", "train", "start", "given")
 KINDS = {"format": int, **dict.fromkeys(WORDS, str), **dict.fromkeys(RECORDS, dict)}  # what every settings.json has
 
@@ -210,8 +210,14 @@ class Run:
         except OSError as error:
             raise unwritable(self.folder, error) from None
         try:
+            import fcntl
+        except ImportError:  # not on this system: two processes on one run are the user's own care there
+            return
+        try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
+            self._lock.close()
+            self._lock = None
             raise MatineeError(f"{self.folder}: another process is working on this run.") from None
 
 

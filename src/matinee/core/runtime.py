@@ -110,6 +110,14 @@ def order_of(count: int, seed: int, labels: Array | None = None) -> Array:
     return generator.choice(count, count, p=shares / shares.sum())
 
 
+def busy() -> bool:
+    """Whether other programs already take most of the cores: threads that wait for each other then stand still."""
+    try:
+        return os.getloadavg()[0] > 0.9 * (os.cpu_count() or 1)
+    except OSError:
+        return False
+
+
 def peak_memory() -> int:
     """Most bytes this process has held at once; 0 where the system does not say."""
     try:

@@ -22,13 +22,18 @@ Record = TypeVar("Record")
 
 @dataclass(frozen=True)
 class Rule:
-    """What a setting is and what it allows. low and high are inclusive; log: searched on a logarithmic scale."""
+    """What a setting is and what it allows.
+
+    low and high are inclusive. log: searched on a logarithmic scale. reading: decides what is read, so it cannot change
+    afterwards.
+    """
 
     help: str
     low: float | None = None
     high: float | None = None
     choices: tuple[str, ...] = ()
     log: bool = False
+    reading: bool = False
 
     def allowed(self) -> str:
         """The range or the choices, in words; empty where anything goes."""
@@ -47,9 +52,10 @@ def setting(
     high: float | None = None,
     choices: Iterable[str] = (),
     log: bool = False,
+    reading: bool = False,
 ) -> Any:
     """A dataclass field that users may set. None as a default means: chosen for the data ("auto")."""
-    return dataclasses.field(default=default, metadata={"rule": Rule(help, low, high, tuple(choices), log)})
+    return dataclasses.field(default=default, metadata={"rule": Rule(help, low, high, tuple(choices), log, reading)})
 
 
 def rules(record: type[Any] | Any) -> dict[str, Rule]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from matinee.core.errors import BundleError, MatineeError
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
 HEADER_LIMIT = 64 * 2**20  # bytes of the JSON before the tensors
@@ -85,20 +86,28 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str,
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     words = json.dumps(facts, ensure_ascii=True)
     # One entry: safetensors writes several in any order, and equal models should be equal files.
-    said = json.dumps({"facts": words, "sha256": _digest(save(plain), words)})
+    said = json.dumps({"facts": words, "sha256": _digest(plain, words)})
     write_bytes(path, save(plain, metadata={ENTRY: said}))
 
 
-def _digest(plain: bytes, words: str) -> str:
-    """Of the file as it is without metadata, and of the facts."""
-    return hashlib.sha256(plain + words.encode()).hexdigest()
+def _digest(tensors: Mapping[str, Tensor], words: str) -> str:
+    """Of every tensor's name, type, shape and bytes, and of the facts: whatever layout a library gives the file."""
+    import torch
+
+    whole = hashlib.sha256(words.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        whole.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        content: np.ndarray[Any, Any] = tensor.flatten().view(torch.uint8).numpy()
+        whole.update(content.data)
+    return whole.hexdigest()
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and facts of a file that `write_tensors` wrote. Raises BundleError if a single bit differs."""
     import torch
     from safetensors import SafetensorError
-    from safetensors.torch import load, save
+    from safetensors.torch import load
 
     content = _read_bounded(path)
     try:
@@ -109,7 +118,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         facts = json.loads(words)
     except (SafetensorError, ValueError, KeyError, TypeError, struct.error, RecursionError, RuntimeError):
         raise BundleError(f"{path}: this is not a file that Matinee wrote, or it is damaged.") from None
-    if not isinstance(words, str) or _digest(save(tensors), words) != said:
+    if not isinstance(words, str) or not isinstance(facts, dict) or _digest(tensors, words) != said:
         raise BundleError(f"{path}: the content does not match its checksum; the file is damaged.")
     # Tensors of `load` share one read-only buffer: copies can be trained on.
     return {name: torch.clone(tensor) for name, tensor in tensors.items()}, facts

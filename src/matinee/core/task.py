@@ -106,10 +106,12 @@ class Task(ABC):
     """What the names of those weights begin with that a start from other weights makes anew."""
 
     valid_share: float = setting(
-        0.1, "share of the training examples that selects the model (0: none)", low=0, high=0.5
+        0.1, "share of the training examples that selects the model (0: none)", low=0, high=0.5, reading=True
     )
-    test_share: float = setting(0.2, "share held back for the test where the source names none", low=0, high=0.9)
-    split_seed: int = setting(0, "which examples fall into which share", low=0, high=2**31 - 1)
+    test_share: float = setting(
+        0.2, "share held back for the test where the source names none", low=0, high=0.9, reading=True
+    )
+    split_seed: int = setting(0, "which examples fall into which share", low=0, high=2**31 - 1, reading=True)
 
     # -- what every task must say
 

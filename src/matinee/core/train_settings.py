@@ -17,7 +17,11 @@ class TrainSettings:
     """How to train. None ("auto") is filled from the task's advice for its network and amount of data."""
 
     minutes: float | None = setting(
-        None, "time to spend, reading and the final report included", low=0.02, high=100_000, log=True
+        None,
+        "time to spend, reading and the final report included; with --epochs, whichever ends first",
+        low=0.02,
+        high=100_000,
+        log=True,
     )
     epochs: int | None = setting(None, "passes over the training examples", low=1, high=100_000, log=True)
     batch_size: int | None = setting(None, "examples a step", low=1, high=65_536, log=True)

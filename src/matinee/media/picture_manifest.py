@@ -83,6 +83,17 @@ def looks_like_pictures(path: str) -> bool:
     return bool(names) and any(os.path.splitext(name)[1] in EXTENSIONS for name in names)  # noqa: PTH122
 
 
+def mentions_pictures(path: str) -> bool:
+    """Whether a file beginning like this was meant as a table of pictures: reading it then says what is wrong with it.
+
+    UTF-16, as spreadsheets write it, is read here for what it is.
+    """
+    with open(path, "rb") as file:
+        raw = file.read(65_536)
+    text = raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8", "ignore").lower()
+    return any(ending in text for ending in EXTENSIONS)
+
+
 def read_table(path: str, text: str) -> tuple[list[str], list[Row]]:
     """Header and rows of the text of a manifest; what kind it is says the ending. Raises DataError with the line."""
     if path.lower().endswith((".jsonl", ".json", ".ndjson")):

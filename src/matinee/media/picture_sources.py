@@ -10,7 +10,7 @@ from matinee.media import cifar, idx
 from matinee.media.named import FASHION_CLASSES, NAMES, locate
 from matinee.media.picture_arrays import ArraySource, cifar_source, digits_source, idx_source
 from matinee.media.picture_listing import EXPECTED, SPLIT_WORDS, Listing, list_folder, list_zip
-from matinee.media.picture_manifest import ENDINGS, list_manifest, looks_like_pictures
+from matinee.media.picture_manifest import ENDINGS, list_manifest, looks_like_pictures, mentions_pictures
 from matinee.media.pictures import EXTENSIONS
 from matinee.media.walking import is_folder, printable
 
@@ -119,7 +119,7 @@ def _table_of(path: str, asked: bool) -> str:
 
 
 def _is_table(path: str) -> bool:
-    return path.lower().endswith(ENDINGS) and looks_like_pictures(path)
+    return path.lower().endswith(ENDINGS) and (looks_like_pictures(path) or mentions_pictures(path))
 
 
 def _zip_has_pictures(path: str) -> bool:
@@ -129,7 +129,7 @@ def _zip_has_pictures(path: str) -> bool:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()[: 10 * GLANCE]
     except (zipfile.BadZipFile, NotImplementedError):
-        return False
+        return True  # reading it says what is wrong with it
     return any("/" in name and os.path.splitext(name)[1].lower() in EXTENSIONS for name in names)  # noqa: PTH122
 
 
@@ -163,7 +163,7 @@ def _look(folder: str) -> tuple[bool, list[str]]:
                     break
                 if entry.name.startswith("."):
                     continue
-                if entry.is_dir(follow_symlinks=False):
+                if is_folder(entry):
                     folders.append(entry.path)
                 elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:  # noqa: PTH122
                     pictures = True

@@ -17,37 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from matinee.core.errors import SettingsError
+from matinee.nets.choices import PictureShape, check
 from matinee.nets.plain import lenet_trunk, linear_trunk, mlp_trunk
 from matinee.nets.residual import residual_trunk
 from matinee.nets.small import WhiteningLayer, small_trunk
 
-NAMES: Final[tuple[str, ...]] = ("linear", "mlp", "lenet", "small", "residual")
-SIZES: Final[dict[str, tuple[str, ...]]] = {
-    "linear": ("m",),
-    "mlp": ("s", "m", "l"),
-    "lenet": ("m",),
-    "small": ("s", "m", "l"),
-    "residual": ("s", "m", "l"),
-    "constant": ("m",),
-}
 HEAD: Final = "head."
 """What the state_dict keys of the head start with, in every network."""
-
-LARGEST_SMALL_SIDE: Final = 64
-"""Pixels: up to this long side `auto` takes the network for small pictures, above it the one for photographs."""
-
-LARGEST_PHOTOGRAPH_SIDE: Final = 160
-"""Pixels: what `stored_size` brings the long side of larger pictures down to."""
-
-
-@dataclass(frozen=True)
-class PictureShape:
-    """What goes in and out: channels (1 or 3), height and width in pixels, number of classes."""
-
-    channels: int
-    height: int
-    width: int
-    classes: int
 
 
 @dataclass(frozen=True)
@@ -135,39 +111,6 @@ def build(
         trunk = nn.Sequential(trunk, nn.Dropout(dropout))
     head = nn.Linear(features, shape.classes, bias=name != "small")
     return PictureNetwork(Normalise(statistics), trunk, head)
-
-
-def check(name: str, size: str) -> None:
-    """Raises SettingsError, naming what is allowed, unless the network exists in that size."""
-    if name not in SIZES:
-        raise SettingsError(f"--network {name}: the networks for pictures are {', '.join(NAMES)}, or auto.")
-    if size not in SIZES[name]:
-        raise SettingsError(f"--size {size}: {name} comes in {', '.join(SIZES[name])}.")
-
-
-def choose(shape: PictureShape, examples: int) -> tuple[str, str]:
-    """What `auto` means: (name, size) for pictures of this (stored) shape and a number of training examples."""
-    if max(shape.height, shape.width) > LARGEST_SMALL_SIDE:
-        return "residual", "s" if examples < 5000 else "m"
-    if shape.channels == 3:
-        return "small", "s" if examples < 2000 else "m"
-    # Grey pictures do nearly as well with the narrow network; the wider one is worth it where a pass costs nothing.
-    return "small", "m" if examples < 500 and max(shape.height, shape.width) >= 32 else "s"
-
-
-def stored_size(height: int, width: int, channels: int, examples: int) -> tuple[int, int]:
-    """The (height, width) in pixels to keep pictures at, with the proportions they have.
-
-    Photographs keep at most 160 pixels a side. Grey pictures of up to 128, where there are few (faces, scans), are
-    brought down to 64: the network for small pictures learns more from a few hundred than the one for photographs.
-    """
-    long_side = max(height, width)
-    few_grey = channels == 1 and long_side <= 2 * LARGEST_SMALL_SIDE and examples < 5000
-    if few_grey and long_side > LARGEST_SMALL_SIDE:
-        # Halving is exact: each stored pixel is the mean of four.
-        return height // 2, width // 2
-    factor = min(1.0, LARGEST_PHOTOGRAPH_SIDE / long_side)
-    return max(4, round(height * factor)), max(4, round(width * factor))
 
 
 def whiten(network: nn.Module, images: Tensor) -> None:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from matinee.nets.pictures import PictureShape, check
+from matinee.nets.choices import PictureShape, check
 
 _MANY: Final = 20_000
 """From this many examples a few passes suffice, in large batches."""
@@ -66,7 +66,10 @@ def recommend(name: str, size: str, shape: PictureShape, examples: int) -> Recip
     if name == "lenet":
         # PyTorch's CIFAR-10 tutorial: 2 passes over 50,000 pictures; the same number of steps for fewer.
         return Recipe("sgd", 0.001, 4, _passes(4, examples, steps=25_000, least=2), schedule="constant", warmup=0.0)
-    return Recipe("adamw", 1e-3, 128, _passes(128, examples, steps=600, least=10), weight_decay=0.01)
+    # The step of a linear network shrinks with the number of its inputs: .03 for 64 pixels, .0026 for 784.
+    inputs = shape.channels * shape.height * shape.width
+    rate = min(0.03, max(5e-4, 2.0 / inputs)) if name == "linear" else 1e-3
+    return Recipe("adamw", rate, 128, _passes(128, examples, steps=600, least=10), weight_decay=0.01)
 
 
 def _small(shape: PictureShape, examples: int) -> Recipe:

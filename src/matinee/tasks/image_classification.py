@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from matinee.core.model import Model
-    from matinee.nets.pictures import PictureShape
+    from matinee.nets.choices import PictureShape
     from matinee.nets.recipes import Recipe
 
 NETWORKS = ("auto", "constant", "linear", "mlp", "lenet", "small", "residual")
@@ -61,7 +61,11 @@ class ImageClassification(Task):
     size: str = setting("auto", "size of the network", choices=("auto", "s", "m", "l"))
     dropout: float = setting(0.0, "dropout is a share of units", low=0, high=0.9)
     picture_size: int = setting(
-        0, "shorter side in pixels at which larger pictures are learned (0: as they are, up to 160)", low=0, high=1024
+        0,
+        "shorter side in pixels at which larger pictures are learned (0: as they are, up to 160)",
+        low=0,
+        high=1024,
+        reading=True,
     )
     loss_function: str = setting("cross-entropy", "what is made small", choices=("cross-entropy", "focal"))
     focal_gamma: float = setting(2.0, "how much focal loss leaves easy pictures aside", low=0, high=10)
@@ -76,10 +80,14 @@ class ImageClassification(Task):
     mixup: float | None = setting(
         None, "mix pairs of pictures, with a share from Beta(x, x) (0: never)", low=0, high=10
     )
-    groups: str = setting("", "regular expression: the part of a file name that must not be split, such as a person")
-    file_column: str = setting("", "column of a table that names the files")
-    label_column: str = setting("", "column of a table that holds the labels")
-    pixel_limit: float = setting(100.0, "megapixels beyond which a picture is refused", low=0.001, high=2000)
+    groups: str = setting(
+        "", "regular expression: the part of a file name that must not be split, such as a person", reading=True
+    )
+    file_column: str = setting("", "column of a table that names the files", reading=True)
+    label_column: str = setting("", "column of a table that holds the labels", reading=True)
+    pixel_limit: float = setting(
+        100.0, "megapixels beyond which a picture is refused", low=0.001, high=2000, reading=True
+    )
 
     # -- reading
 
@@ -102,6 +110,10 @@ class ImageClassification(Task):
         )
         with progress.bar("reading", "pictures") as bar:
             table = picture_table.read_pictures(source, request, bar)
+            height, width = self._kept(table)
+            if (height, width) != table.columns["image"].shape[1:3]:
+                smaller = dataclasses.replace(request, height=height, width=width)
+                table = picture_table.read_pictures(source, smaller, bar)
         classes = self.classes or table.classes
         labels, strangers = _renumbered(table, classes)
         rows = table.good[labels[table.good] >= 0]
@@ -118,6 +130,18 @@ class ImageClassification(Task):
         )
         parts = {name: Examples(columns, chosen) for name, chosen in splits.items()}
         return Data(task, parts["train"], parts["valid"], parts["test"], _origin(source, table, strangers, rows))
+
+    def _kept(self, table: picture_table.PictureTable) -> tuple[int, int]:
+        """The height and width to learn at: smaller than stored where few, small pictures are best learned so."""
+        from matinee.nets.choices import stored_size
+
+        height, width, channels = table.columns["image"].shape[1:]
+        if self.picture_size and not self.height:
+            factor = min(1.0, self.picture_size / min(height, width))
+            return max(4, round(height * factor)), max(4, round(width * factor))
+        if self.height or self.network not in ("auto", "small"):
+            return height, width
+        return stored_size(height, width, channels, len(table.good))
 
     def _divided(
         self, table: picture_table.PictureTable, columns: Mapping[str, Array], rows: Array
@@ -161,17 +185,17 @@ class ImageClassification(Task):
     @property
     def shape(self) -> PictureShape:
         """What goes into the network and comes out."""
-        from matinee.nets.pictures import PictureShape
+        from matinee.nets.choices import PictureShape
 
         return PictureShape(self.channels, self.height, self.width, len(self.classes))
 
     def choose(self, data: Data, minutes: float | None) -> ImageClassification:
         """Network and size by the shape and number of pictures; augmentation by the network's recipe."""
-        from matinee.nets.pictures import SIZES, choose
+        from matinee.nets.choices import SIZES, choose
 
         name, size = self.network, self.size
         if name == "auto":
-            name, fitting = choose(self.shape, len(data.train))
+            name, fitting = choose(self.shape, len(data.train), minutes)
         else:
             sizes = SIZES[name]
             fitting = "m" if "m" in sizes else sizes[0]

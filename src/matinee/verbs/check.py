@@ -231,7 +231,8 @@ def _judged(data: Data, sets: list[list[tuple[int, str, str, int]]], kind: str, 
         problems.append(_problem("two-labels" if exact else "near-two-labels",
                                  exact and len(members) >= TWO_LABELS * total, words, members))  # fmt: skip
     members = [e for m in sets for e in m]
-    words = f"{_files(len(members))} have {what} in {len(sets):,} sets; they count more than once."
+    number = f"{len(sets):,} set{'s' if len(sets) > 1 else ''}"
+    words = f"{_files(len(members))} have {what} as another (in {number}); they count more than once."
     problems.append(_problem(kind, False, words, members))
     return problems
 

@@ -110,13 +110,11 @@ def _cautions(name: str, score: Score, meter: Meter, compared: Mapping[str, Mapp
     notes = []
     for other, scores in compared.items():
         theirs = scores.get(name, math.nan)
-        worse = score.high >= theirs if name in meter.lower_is_better else score.low <= theirs
-        if worse:
-            what = WORDS.get(other, other)
-            notes.append(
-                f"{name.replace('_', ' ')} {score.value:.4f} is not surely better than {what} ({theirs:.4f}): "
-                "the interval reaches it."
-            )
+        what, first = WORDS.get(other, other), f"{name.replace('_', ' ')} {score.value:.4f}"
+        if score.low <= theirs <= score.high:
+            notes.append(f"{first} is not surely better than {what} ({theirs:.4f}): the interval reaches it.")
+        elif (theirs < score.value) == (name in meter.lower_is_better):
+            notes.append(f"{first} is worse than {what} ({theirs:.4f}): do not use this model.")
     return tuple(notes)
 
 
@@ -148,9 +146,10 @@ def _together(drawn: Sequence[Piece], remarks: Sequence[str]) -> list[Piece]:
     return [Gallery(pictures)]
 
 
-def baselines_of(run: Path) -> dict[str, Model]:
-    """The models to beat that a run keeps."""
-    return {name: load(run / "baselines" / name) for name in (TRIVIAL, LINEAR) if (run / "baselines" / name).is_dir()}
+def baselines_of(run: Path, own: str | None) -> dict[str, Model]:
+    """The models to beat that a run keeps. own: the module of a task of the user's own."""
+    folders = {name: run / "baselines" / name for name in (TRIVIAL, LINEAR)}
+    return {name: load(folder, task=own) for name, folder in folders.items() if folder.is_dir()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +173,7 @@ class Evaluate(Command):
             )
         data = model.task.read(source, call.progress)
         data, notes = self._part(model, data, source)
-        kept = baselines_of(model.run) if model.run is not None else None
+        kept = baselines_of(model.run, self.task or None) if model.run is not None else None
         if not kept and not len(data.train):
             kept = {}
         select = str(model.facts.get("select") or "")
@@ -209,6 +208,9 @@ class Evaluate(Command):
             return data, []
         rows = np.sort(np.concatenate([part.rows for part in data.splits().values()]))
         everything = Examples(data.train.columns, rows)
+        if not len(rows):
+            known = ", ".join(model.task.names()[:10])
+            raise DataError(f"{source}: nothing here has a label that the model knows. It knows {known}.")
         none = Examples(data.train.columns, rows[:0])
         return _unseen(Data(data.task, none, none, everything, data.origin), model)
 
@@ -227,7 +229,7 @@ class Evaluate(Command):
 
 def _unseen(data: Data, model: Model) -> tuple[Data, list[str]]:
     """Leave out of the test what the model was trained on, unless that is all there is."""
-    learned = set(model.manifest.values())
+    learned = {content for name, content in model.manifest.items() if name not in model.held_back}
     origin: Origin = data.origin
     seen = np.array([origin.manifest.get(origin.names[row], "") in learned for row in data.test.rows], bool)
     count = int(seen.sum())
@@ -242,9 +244,8 @@ def _unseen(data: Data, model: Model) -> tuple[Data, list[str]]:
 
 def _changed(changed: Mapping[str, Sequence[str]]) -> list[str]:
     """A line for each kind of change since training."""
-    words = {"changed": "have changed", "missing": "are missing", "new": "are new"}
     return [
-        f"{len(files):,} source file{'s' if len(files) != 1 else ''} {words.get(kind, kind)} since training "
+        f"since training, {len(files):,} source file{'s' if len(files) != 1 else ''} {kind} "
         f"({', '.join(map(repr, list(files)[:3]))}{', ...' if len(files) > 3 else ''})."
         for kind, files in changed.items()
         if files

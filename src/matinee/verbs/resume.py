@@ -60,6 +60,8 @@ def resume(
     data = _data(record, data, task, shown)
     if not anyway:
         _unchanged(folder, record, data)
+    if not (folder / "ledger.json").is_file():  # killed right after it began
+        opened.write_ledger(data.origin.entries)
     training, start = _recorded(TrainSettings, record["train"]), _recorded(StartSettings, record["start"])
     job = Job(data, training, start, shown, opened, time.perf_counter(), record["given"], hooks)
     return carry_out(job, check(data, thorough=False))[0]

@@ -107,7 +107,9 @@ def begin(job: Job, out: Path | None, *, anyway: bool = False) -> Model:
 def prepare(data: Data, given: Mapping[str, Any], progress: Progress, began: float) -> Job:
     """Sort the settings into those of the loop, of the task and of the start, and decide what is left to "auto"."""
     from matinee.core.loop import selecting
+    from matinee.core.runtime import machine
 
+    _read_already(data, given)
     known = {"training": rules(TrainSettings), "start": rules(StartSettings), "task": rules(data.task)}
     for name in given:
         if not any(name in part for part in known.values()):
@@ -118,7 +120,19 @@ def prepare(data: Data, given: Mapping[str, Any], progress: Progress, began: flo
     task = task.choose(dataclasses.replace(data, task=task), training.minutes)
     settings = training.advised(task.advice(len(data.train)))
     selecting(task.meter(), settings.select)
+    machine(settings.device, settings.precision)
+    if start.freeze and not start.start:
+        raise SettingsError("--freeze: there is nothing learned yet to keep still. Give --start as well.")
+    if start.start:
+        read_foreign_tensors(Path(start.start))
     return Job(dataclasses.replace(data, task=task), settings, start, progress, began=began, given=dict(given))
+
+
+def _read_already(data: Data, given: Mapping[str, Any]) -> None:
+    """Raises SettingsError for a setting that should have been given to `read`: the examples are read."""
+    for name, rule in rules(data.task).items():
+        if rule.reading and name in given and str(given[name]) != str(to_json(data.task)[name]):
+            raise SettingsError(f"{name}: the data is read already. Give it there: matinee.read(source, {name}=...)")
 
 
 def _record(job: Job) -> dict[str, Any]:
@@ -145,7 +159,7 @@ def carry_out(job: Job, findings: Findings) -> tuple[Model, Evaluation | None]:
     import torch
 
     from matinee.core.loop import calibrate, fit
-    from matinee.core.runtime import machine, seed_of
+    from matinee.core.runtime import busy, machine, seed_of
 
     task, data, settings, run = job.data.task, job.data, job.settings, job.run
     where = machine(settings.device, settings.precision, settings.threads)
@@ -160,7 +174,9 @@ def carry_out(job: Job, findings: Findings) -> tuple[Model, Evaluation | None]:
         run.every_steps = settings.checkpoint_steps
     hooks = [*job.hooks, *_started(network, job)]
     count = sum(p.numel() for p in network.parameters())
-    job.progress.note(f"{_called(task)}, {count:,} parameters, on {where.describe()}")
+    job.progress.note(f"{_called(task)} with {count:,} parameters, on {where.describe()}")
+    if busy():
+        job.progress.note("this machine is busy with other work; --threads 1 may be faster")
     with run.working() if run is not None else contextlib.nullcontext():
         try:
             history = fit(data, network, settings, budget=_budget(job), hooks=hooks, keeper=run, progress=job.progress)
@@ -169,12 +185,18 @@ def carry_out(job: Job, findings: Findings) -> tuple[Model, Evaluation | None]:
             raise
         if len(data.valid):
             calibrate(task, network, data.valid, where)
-        model = Model(task, network, data.origin.manifest, _facts(job, history), run.folder if run else None)
+        model = _model(job, network, history)
         evaluation = None
         if run is not None:
             evaluation = _finish(job, model, history, findings)
             run.check_asked()
     return model, evaluation
+
+
+def _model(job: Job, network: nn.Module, history: Sequence[Row]) -> Model:
+    origin, run = job.data.origin, job.run
+    tested = frozenset(origin.names[row] for row in job.data.test.rows) if len(origin.names) else frozenset()
+    return Model(job.data.task, network, origin.manifest, tested, _facts(job, history), run.folder if run else None)
 
 
 def _budget(job: Job) -> float:
@@ -188,14 +210,12 @@ def _budget(job: Job) -> float:
 def _called(task: Any) -> str:
     """The network's name and size, where the task has such settings."""
     fields = to_json(task, settings_only=True)
-    return " ".join(str(fields[name]) for name in ("network", "size") if name in fields)
+    return " ".join(str(fields[name]) for name in ("network", "size") if name in fields) or "a network"
 
 
 def _started(network: nn.Module, job: Job) -> list[Hook]:
     """Put the weights to start from in place."""
     if not job.start.start:
-        if job.start.freeze:
-            raise SettingsError("--freeze: there is nothing learned yet to keep still. Give --start as well.")
         return []
     from matinee.core.starting import Freeze, put
 
@@ -235,7 +255,7 @@ def _keep_what_there_is(job: Job, network: nn.Module) -> None:
     if run is None or not (run.folder / "checkpoint" / "best.safetensors").exists():
         return
     network.load_state_dict(run.best())
-    Model(job.data.task, network.eval(), job.data.origin.manifest, _facts(job, [])).save(run.folder / "model")
+    _model(job, network.eval(), []).save(run.folder / "model")
 
 
 def _finish(job: Job, model: Model, history: Sequence[Row], findings: Findings) -> Evaluation | None:
@@ -257,6 +277,7 @@ def _finish(job: Job, model: Model, history: Sequence[Row], findings: Findings) 
         select = str(model.facts["select"])
         evaluation = evaluate(model, job.data, split=split, baselines=compared, select=select, progress=job.progress)
     spent = time.perf_counter() - job.began
+    evaluation = _on_time(job, evaluation, spent)
     problems = [(problem.severity, problem.words, problem.files) for problem in findings.problems]
     write(run.folder / "report.html", Story(run, model, history, evaluation, problems, findings.counts, spent))
     scores = evaluation.to_json() if evaluation is not None else {}
@@ -281,6 +302,15 @@ def _finish(job: Job, model: Model, history: Sequence[Row], findings: Findings) 
     return evaluation
 
 
+def _on_time(job: Job, evaluation: Evaluation | None, spent: float) -> Evaluation | None:
+    """Say so where the minutes were too few for what every run does."""
+    asked = 60 * (job.settings.minutes or math.inf)
+    if evaluation is None or "minutes" not in job.given or spent < 1.25 * asked + 2:
+        return evaluation
+    note = f"it took {seconds(spent)} where {seconds(asked)} were asked for: this data and network need longer."
+    return dataclasses.replace(evaluation, notes=(*evaluation.notes, note))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Train(Command):
     """`matinee train SOURCE`."""
@@ -298,10 +328,15 @@ class Train(Command):
         _allowed(self, call)
         data = read(self.source, task=self.task or None, progress=call.progress, **call.tasks)
         job = prepare(data, {**call.settings, **call.tasks}, call.progress, call.began)
+        job.given = {
+            **job.given,
+            **({"task": self.task} if self.task else {}),
+            **({"anyway": True} if self.anyway else {}),
+        }
         out = call.out or new_folder(self.source)
         try:
             model = begin(job, out, anyway=self.anyway)
-        except (DataError, SettingsError):
+        except (DataError, SettingsError, BundleError):
             with contextlib.suppress(OSError):
                 out.rmdir()  # nothing was written: leave no empty folder behind
             raise
@@ -323,13 +358,18 @@ def _allowed(command: Train, call: Call) -> None:
 
 
 def said(run: Run, model: Model, call: Call) -> Answer:
-    """The answer of a run that has ended."""
+    """The answer of a run that has ended. Raises BundleError where its record is damaged."""
     from matinee.core.storage import read_json
 
-    told = read_json(run.folder / "result.json")
+    path = run.folder / "result.json"
+    try:
+        return _said(run, read_json(path), model)
+    except (LookupError, TypeError, ValueError, AttributeError):
+        raise BundleError(f"{path}: this is not the result of a run; the file is damaged.") from None
+
+
+def _said(run: Run, told: Mapping[str, Any], model: Model) -> Answer:
     keys = ("run", "task", "seconds", "train_seconds", "epochs", "steps", "test", "valid")
-    if not isinstance(told, dict) or not set(keys) <= told.keys():
-        raise BundleError(f"{run.folder / 'result.json'}: this is not the result of a run; the file is damaged.")
     value = {
         **{key: told[key] for key in keys},
         "run": str(run.folder),  # it may have been moved since

@@ -73,17 +73,24 @@ class Kill(Hook):
 
 
 def verify_resume(
-    source: str | Path, *, kills: int = 3, seed: int = 0, progress: Progress | None = None, **given: Any
+    source: str | Path,
+    *,
+    kills: int = 3,
+    seed: int = 0,
+    task: str | None = None,
+    progress: Progress | None = None,
+    **given: Any,
 ) -> Proof:
     """Prove it on a source or on the source of a run, with the run's settings.
 
     Args:
         kills: how often the second run is killed.
         seed: of the random steps.
+        task: the task, where the layout does not tell it; the importable module of a task of your own.
         given: settings of the training and the task.
     """
     shown = progress or Progress()
-    job = _job(str(source), given)
+    job = _job(str(source), given) | {"own": task}
     with tempfile.TemporaryDirectory(prefix="matinee-") as room:
         whole, torn = Path(room, "whole"), Path(room, "torn")
         shown.live("training undisturbed")
@@ -132,7 +139,7 @@ def main(text: str) -> None:
     data, given = _data(job, quiet)
     if (out / "settings.json").exists():
         run = Run.open(out)
-        resume(run.folder, data, anyway=True, hooks=kill, progress=quiet)
+        resume(run.folder, data, anyway=True, task=job["own"], hooks=kill, progress=quiet)
         return
     prepared = prepare(data, given, quiet, 0.0)
     prepared.settings = dataclasses.replace(prepared.settings, minutes=None)
@@ -144,10 +151,10 @@ def _data(job: Mapping[str, Any], progress: Progress) -> tuple[Data, dict[str, A
     """The examples, few enough for a quick proof, and the settings that are left for the training."""
     given = dict(job["given"])
     if "task" in job:
-        task = from_json(trusted_task_class(job["task"], None), job["fields"])
+        task = from_json(trusted_task_class(job["task"], job["own"]), job["fields"])
         data = task.read(job["source"], progress)
     else:
-        data = read(job["source"], progress=progress)
+        data = read(job["source"], task=job["own"], progress=progress)
         own = {name: given.pop(name) for name in list(given) if name in rules(data.task)}
         data = dataclasses.replace(data, task=build(type(data.task), own, base=data.task))
     chosen = data.task.choose(data, None)
@@ -199,11 +206,12 @@ class VerifyResume(Command):
 
     source: str = argument("a run folder, or a source to train on", name="RUN_OR_SOURCE")
     kills: int = setting(3, "how often the run is killed", low=1, high=1000)
+    task: str = setting("", "task, where the layout does not tell it; importable module of a task of your own")
 
     def run(self, call: Call) -> Answer:
         """Exit code 1 if a single bit differs."""
         given = {k: v for k, v in {**call.settings, **call.tasks}.items() if k != "minutes"}
-        proof = verify_resume(self.source, kills=self.kills, progress=call.progress, **given)
+        proof = verify_resume(self.source, kills=self.kills, task=self.task or None, progress=call.progress, **given)
         value = {**dataclasses.asdict(proof), "exact": proof.exact, "differences": list(proof.differences)}
         points = ", ".join(map(str, proof.kills))
         if proof.exact:
