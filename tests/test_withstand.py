@@ -418,8 +418,12 @@ def test_a_read_only_run_folder(run: Path, tmp_path: Path, capsys: Capture, monk
     said(capsys, "evaluate", run, tmp_path / "photos", "--quiet", code=0)  # fills the cache
     said(capsys, "check", tmp_path / "photos", "--quiet", code=0)
 
+    make = Path.mkdir
+
     def refuse(self: Path, *rest: Any, **more: Any) -> None:
-        raise OSError(errno.EROFS, "Read-only file system", str(self))
+        if "read-only" in self.name:
+            raise OSError(errno.EROFS, "Read-only file system", str(self))
+        make(self, *rest, **more)
 
     with monkeypatch.context() as patch:
         patch.setattr(storage.os, "fsync", Full(0, errno.EROFS))

@@ -36,7 +36,9 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     facts = {"version": "0", "source": "made\udcff up", "source_path": "/x", "select": "", "valid": {"accuracy": 0.5}}
     manifest = {f"a/{n}\udcff.png": hashlib.sha256(bytes([n])).hexdigest() for n in range(9)}
-    return Model(task, task.build().eval(), manifest, facts).save(tmp_path_factory.mktemp("bundle") / "model")
+    return Model(task, task.build().eval(), manifest, facts=facts, held_back=frozenset(list(manifest)[:2])).save(
+        tmp_path_factory.mktemp("bundle") / "model"
+    )
 
 
 @pytest.fixture
@@ -64,7 +66,7 @@ def refused(folder: Path, words: str = "") -> None:
 
 def test_it_comes_back_as_it_went(good: Path) -> None:
     model = load(good)
-    assert model.facts["source"] == "made\udcff up" and len(model.manifest) == 9
+    assert model.facts["source"] == "made\udcff up" and len(model.manifest) == 9 and len(model.held_back) == 2
     toy = model.task.toy()
     inputs = toy.task.collate(toy.test.gather(toy.test.rows[:3] * 0)).inputs
     assert len(model.answer(inputs)) == 3
@@ -190,7 +192,9 @@ def test_wrong_types_everywhere(bundle: Path, tmp_path: Path) -> None:
                 assert "\n" not in str(error) and len(str(error)) < 600, (place, str(error))
 
 
-@pytest.mark.parametrize("value", [[], "x", 1, None, {"a": 1}, {"a": None}, {"a": ["b"]}])
+@pytest.mark.parametrize(
+    "value", [[], "x", 1, None, {"files": {"a": 1}, "held_back": []}, {"files": {}, "held_back": [1]}, {"files": []}]
+)
 def test_a_strange_manifest(bundle: Path, value: Any) -> None:
     (bundle / MANIFEST).write_text(json.dumps(value))
     reseal(bundle)

@@ -324,12 +324,10 @@ class _Training:
         self.network.load_state_dict(_under(tensors, "network."))
         self.average.load(_under(tensors, "average."))
         checkpoints.restore(self.optimiser, _under(tensors, "optimiser."), facts.pop("groups"))
-        self.loss_sum = tensors["loop.loss_sum"].to(self.machine.device)
-        self.loss_count = facts.pop("loss_count")
+        self.loss_sum, self.loss_count = tensors["loop.loss_sum"].to(self.machine.device), facts.pop("loss_count")
         self.now = Standing(**{**facts, "plan": Plan.from_json(facts["plan"])})
         self.recorded = [e for e in keeper.events() if e["step"] > self.now.step]
-        if self.now.best_epoch:
-            self.best = keeper.best()
+        self.best = keeper.best() if self.now.best_epoch else None
 
     def finish(self) -> None:
         """Leave the best weights in the network."""

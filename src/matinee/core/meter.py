@@ -95,7 +95,8 @@ def wilson(share: float, count: int) -> tuple[float, float]:
     z = 1.959963984540054
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    low, high = max(0.0, middle - half), min(1.0, middle + half)
+    return (0.0 if share == 0 else low), (1.0 if share == 1 else high)  # exact where rounding is not
 
 
 def intervals(meter: Meter, rows: Rows, *, draws: int = 1000, seed: int = 0) -> dict[str, Score]:

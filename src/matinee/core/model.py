@@ -59,9 +59,9 @@ class Model:
     task: Task
     network: nn.Module
     manifest: Mapping[str, str] = field(default_factory=dict)
-    held_back: frozenset[str] = frozenset()
     facts: Mapping[str, Any] = field(default_factory=dict)
     run: Path | None = None
+    held_back: frozenset[str] = frozenset()
 
     def predict(self, raws: Sequence[Any]) -> list[dict[str, Any]]:
         """An answer for each raw file or value, as `matinee predict` prints it. Raises DataError for a bad one."""
@@ -170,7 +170,7 @@ def load(path: str | Path, *, task: str | None = None, device: str = "auto") -> 
             if sha256_of(_inside(folder, name)) != said:
                 raise BundleError(f"{folder / name}: the content does not match its checksum; the file is damaged.")
         files, held_back = _manifest(folder / "manifest.json")
-        return Model(ready, _filled(network, folder, device), files, held_back, config["facts"], run)
+        return Model(ready, _filled(network, folder, device), files, config["facts"], run, held_back)
     except OSError as error:
         raise BundleError(f"{error.filename or path}: {error.strerror or error}.") from None
 

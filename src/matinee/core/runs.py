@@ -36,6 +36,11 @@ VERSION = 1
 PART = re.compile(r"\..+\.\d+\.part")  # files and bundles that are not yet in place
 COUNTS = ("step", "epoch", "batch", "best_epoch", "stale", "loss_count")
 CHECKPOINT = {**dict.fromkeys(COUNTS, int), "spent": float, "best": float | None, "history": list, "plan": dict}
+RESULT = {
+    **dict.fromkeys(("run", "task"), str),
+    **dict.fromkeys(("seconds", "train_seconds", "epochs", "steps"), int | float),
+    **dict.fromkeys(("test", "valid"), dict),
+}
 WORDS, RECORDS = ("version", "source", "source_path", "task"), ("fields", "train", "start", "given")
 KINDS = {"format": int, **dict.fromkeys(WORDS, str), **dict.fromkeys(RECORDS, dict)}  # what every settings.json has
 
@@ -94,6 +99,22 @@ class Run:
         """Whether the run has ended and all of it is in place."""
         return (self.folder / "result.json").is_file()
 
+    @property
+    def result(self) -> dict[str, Any]:
+        """What a run that has ended came to. Raises BundleError for a damaged record."""
+        path = self.folder / "result.json"
+        value = read_json(path)
+        if not isinstance(value, dict) or any(not isinstance(value.get(k), t) for k, t in RESULT.items()):
+            raise BundleError(f"{path}: this is not the result of a run; the file is damaged.")
+        tables = [value["test"], value["valid"]]
+        for name in ("scores", "baselines"):
+            part = value.get(name, {})
+            tables += part.values() if isinstance(part, dict) else [None]
+        notes = value.get("notes", [])
+        if not all(_is_table(table) for table in tables) or not isinstance(notes, list):
+            raise BundleError(f"{path}: this is not the result of a run; the file is damaged.")
+        return value
+
     def write(self, name: str, value: Any) -> None:
         """Put a JSON file of the run in place."""
         write_json(self.folder / name, value)
@@ -113,9 +134,10 @@ class Run:
         if not path.exists():
             return None
         tensors, facts = read_tensors(path)
-        if any(not isinstance(facts.get(key), kind) for key, kind in CHECKPOINT.items()):
+        odd = [key for key, kind in CHECKPOINT.items() if not isinstance(facts.get(key), kind)]
+        if odd or not all(_is_table(row) and "seconds" in row for row in facts["history"]):
             raise BundleError(f"{path}: this is not a checkpoint of a run.")
-        self._rows = [row for row in facts["history"] if isinstance(row, dict)]
+        self._rows = list(facts["history"])
         self._write_metrics()
         return tensors, facts
 
@@ -219,6 +241,10 @@ class Run:
             self._lock.close()
             self._lock = None
             raise MatineeError(f"{self.folder}: another process is working on this run.") from None
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(number, int | float) for number in value.values())
 
 
 def _is_event(event: Any) -> bool:

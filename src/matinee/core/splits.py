@@ -151,3 +151,10 @@ def _quotas(counts: Array, share: float, generator: np.random.Generator) -> Arra
     luck = generator.random(len(counts)) * 1e-6
     whole[np.argsort(whole - exact + luck)[: max(0, missing)]] += 1
     return whole
+
+
+def equal_rows(digests: Array) -> Array:
+    """A number for each digest (rows, 32), equal for equal ones."""
+    whole = np.ascontiguousarray(digests).view(np.dtype((np.void, digests.shape[1]))).ravel()
+    place: Array = np.unique(whole, return_inverse=True)[1].ravel()
+    return place

@@ -238,3 +238,20 @@ def _write_words(
     }
     (folder / "table.json").write_text(json.dumps(said), encoding="ascii")
     (folder / "names.json").write_text(json.dumps(list(names)), encoding="ascii")
+
+
+def renumbered(table: PictureTable, classes: Sequence[str]) -> tuple[Array, list[Entry]]:
+    """Labels in the numbering of `classes`; -1 and a line for the ledger where a label is none of them."""
+    place = {name: number for number, name in enumerate(classes)}
+    known = np.array([place.get(name, -1) for name in table.classes] + [-1], np.int64)
+    labels = known[table.columns["label"]]
+    lost = table.good[(labels[table.good] < 0) & (table.columns["label"][table.good] >= 0)]
+    strangers = [
+        Entry(
+            table.names[row],
+            "unknown-label",
+            f"its label {table.classes[table.columns['label'][row]]!r} is none of the classes the model knows",
+        )
+        for row in lost
+    ]
+    return labels, strangers

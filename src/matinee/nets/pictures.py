@@ -59,10 +59,12 @@ class PictureNetwork(nn.Module):
         self.normalise = normalise
         self.trunk = trunk
         self.head = head
+        # Confidence is set here, in float32 and after the last product, so that calibrating moves no answer.
+        self.head.register_buffer("sharpness", torch.ones(()))
 
     def forward(self, pictures: Tensor) -> Tensor:
         logits: Tensor = self.head(self.trunk(self.normalise(pictures))).float()
-        return logits
+        return logits * self.head.get_buffer("sharpness")
 
 
 class Constant(nn.Module):

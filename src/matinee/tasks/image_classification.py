@@ -19,7 +19,7 @@ from matinee.core.pieces import Gallery, Picture, Piece
 from matinee.core.progress import Progress
 from matinee.core.scores import ClassificationMeter
 from matinee.core.settings import setting
-from matinee.core.splits import Splits, divide, remembered
+from matinee.core.splits import Splits, divide, equal_rows, remembered
 from matinee.core.task import Batch, Data, Origin, Task
 from matinee.media import picture_table
 from matinee.media.pictures import decode
@@ -115,7 +115,7 @@ class ImageClassification(Task):
                 smaller = dataclasses.replace(request, height=height, width=width)
                 table = picture_table.read_pictures(source, smaller, bar)
         classes = self.classes or table.classes
-        labels, strangers = _renumbered(table, classes)
+        labels, strangers = picture_table.renumbered(table, classes)
         rows = table.good[labels[table.good] >= 0]
         columns = {"image": table.columns["image"], "label": labels}
         splits = self._divided(table, columns, rows)
@@ -150,7 +150,7 @@ class ImageClassification(Task):
 
         def alike(chosen: Array) -> tuple[Array, Array]:
             prints, threshold = self.fingerprint(Examples(columns, chosen))
-            return groups(prints, threshold), _same_bytes(table.columns["sha256"][chosen])
+            return groups(prints, threshold), equal_rows(table.columns["sha256"][chosen])
 
         def find() -> dict[str, Array]:
             known = Splits(rows, table.columns["split"], columns["label"], table.columns["group"])
@@ -244,17 +244,15 @@ class ImageClassification(Task):
         whiten(network, images)
 
     def calibrate(self, network: nn.Module, outputs: Any, batch: Batch) -> None:
-        """Temperature scaling (Guo et al., 2017), folded into the weights of the head: answers stay as they are."""
+        """Temperature scaling (Guo et al., 2017) on the logits: answers stay as they are."""
         import torch
 
         from matinee.core.scores import temperature
         from matinee.nets.pictures import PictureNetwork
 
         if isinstance(network, PictureNetwork):
-            heat = temperature(outputs.float(), batch.targets)
             with torch.no_grad():
-                for parameter in network.head.parameters():
-                    parameter.div_(heat)
+                network.head.get_buffer("sharpness").div_(temperature(outputs.float(), batch.targets))
 
     def collate(self, columns: Mapping[str, Tensor]) -> Batch:
         """uint8 (batch, height, width, channels) -> float (batch, channels, height, width) from 0 to 1."""
@@ -376,31 +374,7 @@ class ImageClassification(Task):
         return [Gallery([Picture(p, w)]) for p, w in zip(pixels, words, strict=True)]
 
 
-def _renumbered(table: picture_table.PictureTable, classes: Sequence[str]) -> tuple[Array, list[Entry]]:
-    """Labels in the numbering of `classes`; -1 and a line for the ledger where a label is none of them."""
-    place = {name: number for number, name in enumerate(classes)}
-    known = np.array([place.get(name, -1) for name in table.classes] + [-1], np.int64)
-    labels = known[table.columns["label"]]
-    lost = table.good[(labels[table.good] < 0) & (table.columns["label"][table.good] >= 0)]
-    strangers = [
-        Entry(
-            table.names[row],
-            "unknown-label",
-            f"its label {table.classes[table.columns['label'][row]]!r} is none of the classes the model knows",
-        )
-        for row in lost
-    ]
-    return labels, strangers
-
-
-def _same_bytes(digests: Array) -> Array:
-    """A number for each digest (rows, 32), equal for equal ones."""
-    whole = np.ascontiguousarray(digests).view(np.dtype((np.void, digests.shape[1]))).ravel()
-    place: Array = np.unique(whole, return_inverse=True)[1].ravel()
-    return place
-
-
-def _origin(source: str, table: picture_table.PictureTable, strangers: list[Entry], rows: Array) -> Origin:
+def _origin(source: str, table: picture_table.PictureTable, strangers: Sequence[Entry], rows: Array) -> Origin:
     digests = table.columns["sha256"]
     # Files that could not be decoded are in the manifest too: only so can a new file be told from a broken one.
     manifest = {name: digest.tobytes().hex() for name, digest in zip(table.names, np.asarray(digests), strict=True)}

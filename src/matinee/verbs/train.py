@@ -196,7 +196,7 @@ def carry_out(job: Job, findings: Findings) -> tuple[Model, Evaluation | None]:
 def _model(job: Job, network: nn.Module, history: Sequence[Row]) -> Model:
     origin, run = job.data.origin, job.run
     tested = frozenset(origin.names[row] for row in job.data.test.rows) if len(origin.names) else frozenset()
-    return Model(job.data.task, network, origin.manifest, tested, _facts(job, history), run.folder if run else None)
+    return Model(job.data.task, network, origin.manifest, _facts(job, history), run.folder if run else None, tested)
 
 
 def _budget(job: Job) -> float:
@@ -358,21 +358,11 @@ def _allowed(command: Train, call: Call) -> None:
 
 
 def said(run: Run, model: Model, call: Call) -> Answer:
-    """The answer of a run that has ended. Raises BundleError where its record is damaged."""
-    from matinee.core.storage import read_json
-
-    path = run.folder / "result.json"
-    try:
-        return _said(run, read_json(path), model)
-    except (LookupError, TypeError, ValueError, AttributeError):
-        raise BundleError(f"{path}: this is not the result of a run; the file is damaged.") from None
-
-
-def _said(run: Run, told: Mapping[str, Any], model: Model) -> Answer:
+    """The answer of a run that has ended."""
+    told = run.result
     keys = ("run", "task", "seconds", "train_seconds", "epochs", "steps", "test", "valid")
     value = {
-        **{key: told[key] for key in keys},
-        "run": str(run.folder),  # it may have been moved since
+        **{key: told[key] for key in keys} | {"run": str(run.folder)},  # it may have been moved since
         "report": str(run.folder / "report.html"),
         "notes": told.get("notes", []),
     }
