@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from conftest import TASKS
-from matinee.core.loop import collect
+from matinee.core.measuring import collect
 from matinee.core.pieces import Picture
 from matinee.core.reading import task_name
 from matinee.core.registry import task_class

@@ -96,7 +96,7 @@ def test_hooks_act_by_what_they_return(toy: Data) -> None:
     network = task.build()
     before = {k: v.clone() for k, v in network.named_parameters()}
     settings = TrainSettings(epochs=3, weight_decay=0.0, optimiser="sgd", average=0.0).advised({})
-    history = fit(replace(toy, task=task), network, settings, hooks=[Scale()])
+    history = fit(replace(toy, task=task), network, settings, hooks=[Scale()]).history
     assert len(history) == 1 and seen == list(range(len(seen)))
     assert all(torch.equal(before[k], v) for k, v in network.named_parameters())
 

@@ -14,16 +14,15 @@ from torch import Tensor, nn
 from matinee.core import checkpoints, optimisers
 from matinee.core.average import Average
 from matinee.core.errors import BundleError, MatineeError, SettingsError
-from matinee.core.examples import Examples
+from matinee.core.measuring import measure, selecting
 from matinee.core.meter import Meter
 from matinee.core.plan import PROBE_STEPS, Plan, rate_at
 from matinee.core.prefetch import ahead
 from matinee.core.progress import Progress, seconds
-from matinee.core.runtime import Machine, detached, machine, order_of, seed_of, seed_torch
+from matinee.core.runtime import detached, machine, order_of, seed_of, seed_torch
 from matinee.core.task import Batch, Data, Task
 from matinee.core.train_settings import TrainSettings
 
-MEASURE_BATCH = 256
 Row = dict[str, float]
 
 
@@ -110,7 +109,7 @@ def fit(
     hooks: Sequence[Hook] = (),
     keeper: Keeper | None = None,
     progress: Progress | None = None,
-) -> list[Row]:
+) -> Standing:
     """Train `network` in place and leave the best weights in it.
 
     Args:
@@ -119,7 +118,7 @@ def fit(
         hooks: what verbs add to the loop.
         keeper: where checkpoints and metrics go; with one that holds a checkpoint, training continues there.
 
-    Returns the metrics, one row per validation. Raises MatineeError if the loss is no longer a number.
+    Returns where it ended: `history` has a row per validation, `best_epoch` is the one that was kept. Raises MatineeError if the loss is no longer a number.
     """
     training = _Training(data, network, settings, budget, keeper, progress or Progress(quiet=True))
     task, now, device = data.task, training.now, training.machine.device
@@ -150,7 +149,7 @@ def fit(
             stop = any([hook.on_epoch(step, scores) for hook in hooks]) or stop  # noqa: C419 - every hook is asked
         training.checkpoint(stop)
     training.finish()
-    return now.history
+    return now
 
 
 class _Training:
@@ -285,13 +284,27 @@ class _Training:
 
     def _remember(self, network: nn.Module, scores: Row) -> None:
         now, meter = self.now, self.data.task.meter()
-        if scores and not meter.better(self.select, scores[self.select], now.best):
-            now.stale += 1
-            return
-        now.best, now.best_epoch, now.stale = scores.get(self.select), now.epoch, 0
+        if scores:
+            new, better = scores[self.select], meter.better(self.select, scores[self.select], now.best)
+            now.stale = 0 if better else now.stale + 1
+            if not better and (now.best is None or abs(new - now.best) > self._slack(meter)):
+                return
+            now.best = new if better or now.best is None else now.best
+        now.best_epoch = now.epoch
         self.best = detached(network.state_dict())
         if self.keeper is not None:
             self.keeper.keep_best(self.best, {"epoch": now.epoch, "scores": scores})
+
+    def _slack(self, meter: Meter) -> float:
+        """How much worse than the best a later model may score and still be kept.
+
+        Nothing, but at the end of the schedule: a share of few examples is mostly luck, and the last weights are the
+        settled ones, so there they may be one standard error below the luckiest (Breiman et al., 1984).
+        """
+        best = self.now.best or 0.0
+        if self.now.plan.left or self.select not in meter.proportions:
+            return 0.0
+        return math.sqrt(max(0.0, best * (1.0 - best)) / len(self.data.valid))
 
     def stale(self) -> bool:
         """Whether early stopping has waited long enough."""
@@ -356,44 +369,5 @@ class _Training:
         self.progress.live(f"epoch {now.epoch + 1}{of}  {rate:,.0f} examples/s  loss {loss:.4f}{best}{left}")
 
 
-def selecting(meter: Meter, wanted: str) -> str:
-    """The name of the score that selects the model. Raises SettingsError for one the task does not have."""
-    have = meter.names_of_scores()
-    if wanted and wanted not in have:
-        raise SettingsError(f"--select {wanted}: this task has the scores {', '.join(have)}.")
-    return wanted or have[0]
-
-
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-@torch.inference_mode()
-def collect(task: Task, network: nn.Module, examples: Examples, where: Machine) -> Meter:
-    """A meter that has seen every example once."""
-    meter = task.meter()
-    network.eval()
-    for batch in ahead(task.batches(examples, network, MEASURE_BATCH, None), task.prefetch):
-        batch = batch.to(where.device)
-        with where.autocast():
-            outputs = task.infer(network, batch.inputs)
-        meter.update(outputs, batch)
-    return meter
-
-
-@torch.no_grad()
-def calibrate(task: Task, network: nn.Module, examples: Examples, where: Machine) -> None:
-    """Let the task make the network's confidence honest, by the outputs for validation examples (4,096 at most)."""
-    network.eval()
-    some = order_of(len(examples), 0)[:4096]
-    seen = task.collate(examples.gather(some)).to(where.device)
-    with where.autocast():
-        parts = [seen.inputs[i : i + MEASURE_BATCH] for i in range(0, len(some), MEASURE_BATCH)]
-        outputs = [task.infer(network, part) for part in parts]
-    task.calibrate(network, task.concatenate(outputs), seen)
-
-
-def measure(task: Task, network: nn.Module, examples: Examples, where: Machine) -> Row:
-    """The scores of a network on examples."""
-    meter = collect(task, network, examples, where)
-    return meter.score(meter.rows())

@@ -229,14 +229,15 @@ class _Crew:
         place.write_bytes(struct.pack("q", -1))
         with place.open("r+b") as file:
             at = mmap.mmap(file.fileno(), 8)
-        with log.open("wb") as errors:
-            process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _BEGIN, json.dumps(_import_path()), str(self._scratch), str(place)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
-            )
+        command = [sys.executable, "-I", "-S", "-c", _BEGIN, json.dumps(_import_path()), str(self._scratch), str(place)]
+        env = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        try:
+            with log.open("wb") as errors:
+                process = subprocess.Popen(
+                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=env
+                )
+        except OSError as error:
+            raise DataError(f"no process that decodes pictures can be started: {error}") from error
         worker = _Worker(process, at, log)
         self._workers.append(worker)
         threading.Thread(target=_listen, args=(worker, self._answers), daemon=True).start()

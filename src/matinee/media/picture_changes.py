@@ -52,8 +52,9 @@ def list_plain(paths: Sequence[str | Path]) -> list[str]:
         path = os.fspath(given)
         if os.path.isdir(path):  # noqa: PTH112
             below = walk(path)
-            lost = [entry.file for entry in below.entries if entry.kind not in ("ignored", "link-loop")]
-            names = sorted((*sift(below.names, []), *lost), key=natural)
+            shut = [entry.file for entry in below.entries if entry.kind in ("forbidden", "unreadable")]
+            gone = sift([entry.file for entry in below.entries if entry.kind == "missing"], [])
+            names = sorted((*sift(below.names, []), *shut, *gone), key=natural)
             if not names:
                 raise DataError(f"{printable(path)}: there are no pictures in this folder.")
             found.update((os.path.join(path, name), None) for name in names)  # noqa: PTH118

@@ -47,7 +47,7 @@ def evaluate(
 
     Raises DataError where the split has no examples.
     """
-    from matinee.core.loop import collect
+    from matinee.core.measuring import collect
     from matinee.core.runtime import machine
 
     examples = data.splits()[split]

@@ -37,7 +37,7 @@ from matinee.verbs.evaluate import compare_with, evaluate
 if TYPE_CHECKING:
     from torch import nn
 
-    from matinee.core.loop import Hook, Row
+    from matinee.core.loop import Hook, Row, Standing
 
 RESERVE = 0.06  # share of the minutes kept for the last scores, the baselines and the report
 
@@ -106,7 +106,7 @@ def begin(job: Job, out: Path | None, *, anyway: bool = False) -> Model:
 
 def prepare(data: Data, given: Mapping[str, Any], progress: Progress, began: float) -> Job:
     """Sort the settings into those of the loop, of the task and of the start, and decide what is left to "auto"."""
-    from matinee.core.loop import selecting
+    from matinee.core.measuring import selecting
     from matinee.core.runtime import machine
 
     _read_already(data, given)
@@ -158,7 +158,8 @@ def carry_out(job: Job, findings: Findings) -> tuple[Model, Evaluation | None]:
     """Train, or go on where the run's checkpoint stands; then score and report."""
     import torch
 
-    from matinee.core.loop import calibrate, fit
+    from matinee.core.loop import fit
+    from matinee.core.measuring import calibrate
     from matinee.core.runtime import busy, machine, seed_of
 
     task, data, settings, run = job.data.task, job.data, job.settings, job.run
@@ -179,24 +180,24 @@ def carry_out(job: Job, findings: Findings) -> tuple[Model, Evaluation | None]:
         job.progress.note("this machine is busy with other work; --threads 1 may be faster")
     with run.working() if run is not None else contextlib.nullcontext():
         try:
-            history = fit(data, network, settings, budget=_budget(job), hooks=hooks, keeper=run, progress=job.progress)
+            ended = fit(data, network, settings, budget=_budget(job), hooks=hooks, keeper=run, progress=job.progress)
         except Interrupted:
             _keep_what_there_is(job, network)
             raise
         if len(data.valid):
             calibrate(task, network, data.valid, where)
-        model = _model(job, network, history)
+        model = _model(job, network, ended)
         evaluation = None
         if run is not None:
-            evaluation = _finish(job, model, history, findings)
+            evaluation = _finish(job, model, ended.history, findings)
             run.check_asked()
     return model, evaluation
 
 
-def _model(job: Job, network: nn.Module, history: Sequence[Row]) -> Model:
+def _model(job: Job, network: nn.Module, ended: Standing | None) -> Model:
     origin, run = job.data.origin, job.run
     tested = frozenset(origin.names[row] for row in job.data.test.rows) if len(origin.names) else frozenset()
-    return Model(job.data.task, network, origin.manifest, _facts(job, history), run.folder if run else None, tested)
+    return Model(job.data.task, network, origin.manifest, _facts(job, ended), run.folder if run else None, tested)
 
 
 def _budget(job: Job) -> float:
@@ -225,28 +226,17 @@ def _started(network: nn.Module, job: Job) -> list[Hook]:
     return [Freeze(network, job.data.task.head, job.start.freeze)] if job.start.freeze else []
 
 
-def _facts(job: Job, history: Sequence[Row]) -> dict[str, Any]:
+def _facts(job: Job, ended: Standing | None) -> dict[str, Any]:
     """What the bundle tells of how it was made."""
-    from matinee.core.loop import selecting
+    from matinee.core.measuring import selecting
 
     meter = job.data.task.meter()
     select = selecting(meter, job.settings.select)
-    best = _best(history, select, meter)
     record = _record(job)
     facts = {name: record[name] for name in ("version", "source", "source_path", "date", "train")}
-    return {**facts, "select": select, "valid": best}
-
-
-def _best(history: Sequence[Row], select: str, meter: Any) -> dict[str, float]:
-    """The validation scores of the epoch whose weights were kept, the selecting one first."""
-    best: Row | None = None
-    for row in history:
-        if select in row and meter.better(select, row[select], best[select] if best else None):
-            best = row
-    if best is None:
-        return {}
+    kept = [row for row in ended.history if row["epoch"] == ended.best_epoch and select in row] if ended else []
     names = [select, *(name for name in meter.names_of_scores() if name != select)]
-    return {name: best[name] for name in names}
+    return {**facts, "select": select, "valid": {name: kept[0][name] for name in names} if kept else {}}
 
 
 def _keep_what_there_is(job: Job, network: nn.Module) -> None:
@@ -255,7 +245,7 @@ def _keep_what_there_is(job: Job, network: nn.Module) -> None:
     if run is None or not (run.folder / "checkpoint" / "best.safetensors").exists():
         return
     network.load_state_dict(run.best())
-    _model(job, network.eval(), []).save(run.folder / "model")
+    _model(job, network.eval(), None).save(run.folder / "model")
 
 
 def _finish(job: Job, model: Model, history: Sequence[Row], findings: Findings) -> Evaluation | None:

@@ -1,0 +1,54 @@
+"""Running a network over examples without training it: to score it and to make its confidence honest."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from matinee.core.errors import SettingsError
+from matinee.core.examples import Examples
+from matinee.core.meter import Meter
+from matinee.core.prefetch import ahead
+from matinee.core.runtime import Machine, order_of
+from matinee.core.task import Task
+
+MEASURE_BATCH = 256
+
+
+def selecting(meter: Meter, wanted: str) -> str:
+    """The name of the score that selects the model. Raises SettingsError for one the task does not have."""
+    have = meter.names_of_scores()
+    if wanted and wanted not in have:
+        raise SettingsError(f"--select {wanted}: this task has the scores {', '.join(have)}.")
+    return wanted or have[0]
+
+
+@torch.inference_mode()
+def collect(task: Task, network: nn.Module, examples: Examples, where: Machine) -> Meter:
+    """A meter that has seen every example once."""
+    meter = task.meter()
+    network.eval()
+    for batch in ahead(task.batches(examples, network, MEASURE_BATCH, None), task.prefetch):
+        batch = batch.to(where.device)
+        with where.autocast():
+            outputs = task.infer(network, batch.inputs)
+        meter.update(outputs, batch)
+    return meter
+
+
+@torch.no_grad()
+def calibrate(task: Task, network: nn.Module, examples: Examples, where: Machine) -> None:
+    """Let the task make the network's confidence honest, by the outputs for validation examples (4,096 at most)."""
+    network.eval()
+    some = order_of(len(examples), 0)[:4096]
+    seen = task.collate(examples.gather(some)).to(where.device)
+    with where.autocast():
+        parts = [seen.inputs[i : i + MEASURE_BATCH] for i in range(0, len(some), MEASURE_BATCH)]
+        outputs = [task.infer(network, part) for part in parts]
+    task.calibrate(network, task.concatenate(outputs), seen)
+
+
+def measure(task: Task, network: nn.Module, examples: Examples, where: Machine) -> dict[str, float]:
+    """The scores of a network on examples."""
+    meter = collect(task, network, examples, where)
+    return meter.score(meter.rows())
