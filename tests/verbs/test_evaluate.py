@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import matinee
 from matinee.cli import main
@@ -104,3 +105,27 @@ def test_the_command_scores_again_and_tells_what_changed(
     assert main(["evaluate", "run", "--split", "valid", "--quiet", "--json"]) == 0
     valid = json.loads(capsys.readouterr().out)["scores"]
     assert valid["accuracy"]["value"] == pytest.approx(trained["valid"]["accuracy"])
+
+
+def test_new_files_do_not_turn_training_examples_into_test_examples(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def picture(number: int) -> None:
+        folder = tmp_path / "photos" / ("cat", "dog")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(number).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+
+    for number in range(60):
+        picture(number)
+    assert main(["train", "photos", "--network", "linear", "--epochs", "1", "--out", "run", "--quiet", "--json"]) == 0
+    trained = json.loads(capsys.readouterr().out)
+    for number in range(60, 120):
+        picture(number)
+    assert main(["evaluate", "run", "--quiet", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["examples"] == 12 and len(told["changed"]["new"]) == 60
+    assert {n: s["value"] for n, s in told["scores"].items()} == pytest.approx(trained["test"])
+    assert any("60 source files new" in note for note in told["notes"])
+    assert main(["evaluate", "run", "photos/cat/..", "--quiet", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["examples"] == 12

@@ -36,6 +36,10 @@ class Examples:
         """The examples at these positions."""
         return Examples(self.columns, self.rows[positions])
 
+    def at(self, rows: Array) -> Examples:
+        """The examples at other rows of the same columns."""
+        return Examples(self.columns, rows)
+
     def column(self, name: str) -> Array:
         """One column of these examples, copied into memory: for narrow ones such as labels."""
         return np.asarray(self.columns[name])[self.rows]

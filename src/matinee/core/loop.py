@@ -118,7 +118,8 @@ def fit(
         hooks: what verbs add to the loop.
         keeper: where checkpoints and metrics go; with one that holds a checkpoint, training continues there.
 
-    Returns where it ended: `history` has a row per validation, `best_epoch` is the one that was kept. Raises MatineeError if the loss is no longer a number.
+    Returns where it ended: `history` has a row per validation, `best_epoch` is the one that was kept. Raises
+    MatineeError if the loss is no longer a number.
     """
     training = _Training(data, network, settings, budget, keeper, progress or Progress(quiet=True))
     task, now, device = data.task, training.now, training.machine.device

@@ -12,6 +12,7 @@ from matinee.core import cache
 from matinee.core.examples import Array
 
 TRAIN, VALID, TEST = 0, 1, 2
+VERSION = 1  # of the way examples are divided: a change of it must not meet splits that were kept before
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,12 @@ def remembered(key: str, find: Callable[[], dict[str, Array]]) -> dict[str, Arra
         for name, rows in find().items():
             np.save(folder / f"{name}.npy", rows, allow_pickle=False)
 
-    folder = cache.find("splits", key) or cache.build("splits", key, fill)
+    kind = f"splits-{VERSION}"
+    folder = cache.find(kind, key) or cache.build(kind, key, fill)
     try:
         return {name: np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("train", "valid", "test")}
     except (OSError, ValueError, EOFError):
-        cache.discard("splits", key)
+        cache.discard(kind, key)
         return find()
 
 

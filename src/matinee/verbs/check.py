@@ -93,8 +93,8 @@ def _examples(data: Data) -> int:
 def _counts(data: Data) -> dict[str, dict[str, int]]:
     names, counts = data.task.names(), {}
     for split, examples in data.splits().items():
-        labels = data.task.labels(examples) if len(examples) else None
-        if labels is None:
+        labels = data.task.labels(examples) if len(examples) else np.zeros(0, np.int64)
+        if labels is None or not names:
             counts[split] = {"examples": len(examples)}
         else:
             counted = np.bincount(labels, minlength=len(names))

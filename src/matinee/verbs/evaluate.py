@@ -202,17 +202,26 @@ class Evaluate(Command):
         return Answer(value, str(told))
 
     def _part(self, model: Model, data: Data, source: str) -> tuple[Data, list[str]]:
-        """The examples to score: the split asked for, or all of a source that names no splits of its own."""
+        """The examples to score: the split asked for, or all of a source that names no splits of its own.
+
+        Of the source it learned from, those that were held back then: were the split drawn anew after files came or
+        went, pictures it has learned from would be among them.
+        """
         learned = str(model.facts.get("source_path") or "")
-        if self.split != "test" or "test" in data.origin.given or Path(source).resolve() == Path(learned).resolve():
+        same = Path(source).resolve() == Path(learned).resolve()
+        if self.split != "test" or (same and not model.held_back):
             return data, []
         rows = np.sort(np.concatenate([part.rows for part in data.splits().values()]))
-        everything = Examples(data.train.columns, rows)
+        none = Examples(data.train.columns, rows[:0])
+        if same:
+            then = np.array([data.origin.names[row] in model.held_back for row in rows], bool)
+            return Data(data.task, data.train, data.valid, none.at(rows[then]), data.origin), []
+        if "test" in data.origin.given:
+            return _unseen(data, model)
         if not len(rows):
             known = ", ".join(model.task.names()[:10])
             raise DataError(f"{source}: nothing here has a label that the model knows. It knows {known}.")
-        none = Examples(data.train.columns, rows[:0])
-        return _unseen(Data(data.task, none, none, everything, data.origin), model)
+        return _unseen(Data(data.task, none, none, none.at(rows), data.origin), model)
 
     def _write(self, value: Mapping[str, Any], model: Model, call: Call) -> None:
         folder = call.out or model.run
