@@ -163,7 +163,7 @@ def orl(data: Path, room: Path) -> dict[str, Any]:
     source = _beside(data / "orl_faces", room / "orl", rows)
     out = []
     for seed in ("0", "1", "2"):
-        settings = ("--minutes", "3", "--seed", seed, "--valid-share", "0")
+        settings = ("--seed", seed, "--flip")
         out.append(told(trained(source, room / seed, *settings), *settings))
     return {"seeds": out, "mean": round(statistics.mean(row["accuracy"] for row in out), 4)}
 
@@ -192,7 +192,7 @@ def ck48(data: Path, room: Path) -> dict[str, Any]:
             for p in files
         ]
         source = _beside(data / "ck48", room / f"fold{number}", rows)
-        settings = ("--minutes", "2", "--valid-share", "0")
+        settings = ("--valid-share", "0")
         row = told(trained(source, room / str(number), *settings), *settings)
         right += row["accuracy"] * sum(r[2] == "test" for r in rows)
         out.append(row)

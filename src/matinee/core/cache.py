@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from matinee.core.errors import DataError
+from matinee.core.storage import sync_folder
 
 RECORD = "columns.json"
 DAY = 86_400.0
@@ -121,7 +122,7 @@ def _seal(folder: Path) -> None:
     for path in folder.iterdir():
         with path.open("rb+") as file:
             os.fsync(file.fileno())
-    _flush_folder(folder)
+    sync_folder(folder)
 
 
 def _put(temporary: Path, folder: Path) -> None:
@@ -132,7 +133,7 @@ def _put(temporary: Path, folder: Path) -> None:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.EACCES, errno.ENOTDIR):
                 raise
         else:
-            _flush_folder(folder.parent)
+            sync_folder(folder.parent)
             return
         if _whole(folder):
             return  # another process was first, with the same content
@@ -144,16 +145,6 @@ def _put(temporary: Path, folder: Path) -> None:
         finally:
             shutil.rmtree(broken, ignore_errors=True)
     raise OSError(errno.EEXIST, f"{folder} cannot be replaced")
-
-
-def _flush_folder(folder: Path) -> None:
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _cannot_write(shelf: Path, error: OSError) -> DataError:

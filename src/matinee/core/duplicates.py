@@ -29,7 +29,7 @@ def groups(prints: Array, threshold: float) -> Array:
     _, first, place = np.unique(whole.view(np.dtype((np.void, whole.shape[1] * 4))).ravel(), True, True)
     parent = first.copy()  # identical fingerprints are collapsed: ten thousand blank frames stay cheap
     distinct = whole[first]
-    links = _Links(len(distinct))
+    links = Links(len(distinct))
     filled = np.flatnonzero(np.abs(distinct).sum(1) > 0)
     if len(filled) <= ALL_PAIRS:
         _compare(distinct, filled, threshold, links)
@@ -53,7 +53,7 @@ def groups(prints: Array, threshold: float) -> Array:
     return result
 
 
-def _compare(prints: Array, members: Array, threshold: float, links: _Links) -> None:
+def _compare(prints: Array, members: Array, threshold: float, links: Links) -> None:
     """Link all near duplicates among the members: a rough product of all pairs, an exact one of the promising."""
     import torch
 
@@ -76,7 +76,7 @@ def _compare(prints: Array, members: Array, threshold: float, links: _Links) -> 
                 links.join(members[a[near].numpy()], members[b[near].numpy()])
 
 
-class _Links:
+class Links:
     """Disjoint sets with path halving (Tarjan, 1975)."""
 
     def __init__(self, count: int) -> None:
@@ -90,10 +90,12 @@ class _Links:
         return item
 
     def join(self, left: Array, right: Array) -> None:
+        """Put each of `left` into one set with its partner in `right`."""
         for a, b in zip(left.tolist(), right.tolist(), strict=True):
             root_a, root_b = self._root(a), self._root(b)
             if root_a != root_b:
                 self._parent[max(root_a, root_b)] = min(root_a, root_b)
 
     def roots(self) -> Array:
+        """The smallest member of each item's set, int64 (items,)."""
         return np.array([self._root(i) for i in range(len(self._parent))], np.int64)

@@ -95,6 +95,11 @@ class Run:
         return value
 
     @property
+    def begun(self) -> bool:
+        """Whether there is a checkpoint to go on from."""
+        return (self.folder / "checkpoint" / "latest.safetensors").is_file()
+
+    @property
     def finished(self) -> bool:
         """Whether the run has ended and all of it is in place."""
         return (self.folder / "result.json").is_file()

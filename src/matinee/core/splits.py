@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from matinee.core import cache
+from matinee.core.duplicates import Links
 from matinee.core.examples import Array
 
 TRAIN, VALID, TEST = 0, 1, 2
@@ -77,21 +78,12 @@ def remembered(key: str, find: Callable[[], dict[str, Array]]) -> dict[str, Arra
 
 def _joined(groupings: Sequence[Array]) -> Array:
     """One numbering of several groupings: connected by any of them means in one group."""
-    parent = list(range(len(groupings[0])))
-
-    def root(item: int) -> int:
-        while parent[item] != item:
-            parent[item] = parent[parent[item]]
-            item = parent[item]
-        return item
-
+    links = Links(len(groupings[0]))
     for numbers in groupings:
-        first: dict[int, int] = {}
-        for place, number in enumerate(numbers.tolist()):
-            if number >= 0:
-                a, b = root(first.setdefault(number, place)), root(place)
-                parent[max(a, b)] = min(a, b)
-    return np.array([root(place) for place in range(len(parent))], np.int64)
+        named = np.flatnonzero(numbers >= 0)
+        _, first, place = np.unique(numbers[named], return_index=True, return_inverse=True)
+        links.join(named[first[place.ravel()]], named)
+    return links.roots()
 
 
 def held_back(labels: Array, together: Array, share: float, seed: int) -> Array:

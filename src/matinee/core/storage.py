@@ -35,7 +35,7 @@ def write_bytes(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         with suppress(OSError):
             part.unlink(missing_ok=True)
@@ -53,7 +53,8 @@ def unwritable(path: Path, error: OSError) -> MatineeError:
     return MatineeError(f"{path}: {advice}.")
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Flush the names in a folder to disk, where the file system can."""
     with suppress(OSError):  # some file systems cannot flush a folder; the rename is atomic all the same
         handle = os.open(folder, os.O_RDONLY)
         try:

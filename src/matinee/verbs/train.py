@@ -221,8 +221,9 @@ def _started(network: nn.Module, job: Job) -> list[Hook]:
     from matinee.core.starting import Freeze, put
 
     path = Path(job.start.start)
-    fitted, whole = put(network, read_foreign_tensors(path), job.data.task.head)
-    job.progress.note(f"{fitted} of {whole} weights start from {path}")
+    if job.run is None or not job.run.begun:
+        fitted, whole = put(network, read_foreign_tensors(path), job.data.task.head)
+        job.progress.note(f"{fitted} of {whole} weights start from {path}")
     return [Freeze(network, job.data.task.head, job.start.freeze)] if job.start.freeze else []
 
 
