@@ -179,3 +179,9 @@ def test_without_validation_the_last_weights_are_kept(toy: Data, quiet: Progress
     assert model.facts["valid"] == {}
     none_at_all = matinee.train(replace(toy, valid=none, test=none), epochs=1, out=tmp_path / "bare", progress=quiet)
     assert (tmp_path / "bare" / "report.html").exists() and none_at_all.run is not None
+
+
+def test_a_setting_of_reading_comes_too_late(toy: Data, quiet: Progress) -> None:
+    matinee.train(toy, epochs=1, test_share="0.2", progress=quiet)  # what it is already
+    with pytest.raises(SettingsError, match="read already"):
+        matinee.train(toy, epochs=1, test_share=0.3, progress=quiet)

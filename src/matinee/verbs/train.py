@@ -131,8 +131,12 @@ def prepare(data: Data, given: Mapping[str, Any], progress: Progress, began: flo
 def _read_already(data: Data, given: Mapping[str, Any]) -> None:
     """Raises SettingsError for a setting that should have been given to `read`: the examples are read."""
     for name, rule in rules(data.task).items():
-        if rule.reading and name in given and str(given[name]) != str(to_json(data.task)[name]):
-            raise SettingsError(f"{name}: the data is read already. Give it there: matinee.read(source, {name}=...)")
+        if rule.reading and name in given:
+            wanted = build(type(data.task), {name: given[name]}, base=data.task)
+            if to_json(wanted)[name] != to_json(data.task)[name]:
+                raise SettingsError(
+                    f"{name}: the data is read already. Give it there: matinee.read(source, {name}=...)"
+                )
 
 
 def _record(job: Job) -> dict[str, Any]:
