@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 from contextlib import AbstractContextManager, nullcontext
@@ -49,9 +50,27 @@ def machine(device: str = "auto", precision: str = "auto", threads: int = 0) -> 
     if threads:
         torch.set_num_threads(threads)
     chosen = _device(device)
+    if chosen.type == "cpu":
+        _keep_memory()
     if precision == "auto":
         return Machine(chosen, torch.bfloat16 if multiplies_bfloat16(chosen) else torch.float32)
     return Machine(chosen, torch.bfloat16 if precision == "bfloat16" else torch.float32)
+
+
+@functools.cache
+def _keep_memory() -> None:
+    """Let this process keep the memory that a step frees for the next one, where the C library is GNU's.
+
+    By default every large tensor is given back to the system and asked for again, page by page, in every step: a fifth
+    of the time of a step. docs/decisions/memory-is-kept.md has the figures.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    import ctypes
+
+    library = ctypes.CDLL(None)
+    for setting, value in ((-4, 0), (-1, 2**31 - 1), (-2, 256 * 2**20)):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD
+        library.mallopt(setting, value)
 
 
 def _device(name: str) -> torch.device:
