@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import platform
+import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -41,20 +42,45 @@ class Machine:
         if self.device.type == "cuda":
             name = torch.cuda.get_device_name(self.device)
         else:
-            name = f"{processor()}, {torch.get_num_threads()} threads"
+            threads = torch.get_num_threads()
+            name = f"{processor()}, {threads} thread{'s' if threads > 1 else ''}"
         return f"{name}, {str(self.precision).removeprefix('torch.')}"
 
 
 def machine(device: str = "auto", precision: str = "auto", threads: int = 0) -> Machine:
     """The machine the settings ask for. Raises SettingsError for a device that is not there."""
-    if threads:
-        torch.set_num_threads(threads)
     chosen = _device(device)
     if chosen.type == "cpu":
         _keep_memory()
+        _settle_threads()
+    if threads:
+        torch.set_num_threads(threads)
     if precision == "auto":
         return Machine(chosen, torch.bfloat16 if multiplies_bfloat16(chosen) else torch.float32)
     return Machine(chosen, torch.bfloat16 if precision == "bfloat16" else torch.float32)
+
+
+@functools.cache
+def _settle_threads() -> None:
+    """Compute on one thread where several are slower: on cores that other programs use, they wait for each other.
+
+    A tenth of a second of the kind of work that a step is made of, with all threads and with one, once a process.
+    docs/decisions/threads-that-pay.md has the figures.
+    """
+    several = torch.get_num_threads()
+    if several == 1:
+        return
+    numbers = torch.ones(2**18)
+
+    def spent(threads: int) -> float:
+        torch.set_num_threads(threads)
+        numbers.add_(1.0)
+        began = time.perf_counter()
+        for _ in range(200):
+            numbers.mul_(1.0)
+        return time.perf_counter() - began
+
+    torch.set_num_threads(several if spent(several) < spent(1) * 1.2 else 1)
 
 
 @functools.cache
@@ -127,14 +153,6 @@ def order_of(count: int, seed: int, labels: Array | None = None) -> Array:
     present, place, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     shares = (1.0 / sizes / len(present))[place]
     return generator.choice(count, count, p=shares / shares.sum())
-
-
-def busy() -> bool:
-    """Whether other programs already take most of the cores: threads that wait for each other then stand still."""
-    try:
-        return os.getloadavg()[0] > 0.9 * (os.cpu_count() or 1)
-    except OSError:
-        return False
 
 
 def peak_memory() -> int:

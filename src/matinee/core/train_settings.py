@@ -47,7 +47,7 @@ class TrainSettings:
     precision: str = setting(
         "auto", "number format: bfloat16 where the hardware multiplies it", choices=("auto", "float32", "bfloat16")
     )
-    threads: int = setting(0, "processor threads (0: all that this process may use)", low=0, high=1024)
+    threads: int = setting(0, "processor threads (0: all, or one where others use the cores)", low=0, high=1024)
 
     def advised(self, advice: Mapping[str, Any]) -> TrainSettings:
         """The same settings, with what was left to "auto" taken from `advice`, then from plain defaults."""

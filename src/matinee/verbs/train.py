@@ -106,6 +106,8 @@ def begin(job: Job, out: Path | None, *, anyway: bool = False) -> Model:
 
 def prepare(data: Data, given: Mapping[str, Any], progress: Progress, began: float) -> Job:
     """Sort the settings into those of the loop, of the task and of the start, and decide what is left to "auto"."""
+    import torch
+
     from matinee.core.measuring import selecting
     from matinee.core.runtime import machine
 
@@ -120,7 +122,9 @@ def prepare(data: Data, given: Mapping[str, Any], progress: Progress, began: flo
     task = task.choose(dataclasses.replace(data, task=task), training.minutes)
     settings = training.advised(task.advice(len(data.train)))
     selecting(task.meter(), settings.select)
-    machine(settings.device, settings.precision)
+    machine(settings.device, settings.precision, settings.threads)
+    # How sums are shared among threads decides their last bits: a resume must take as many as there were.
+    settings = dataclasses.replace(settings, threads=torch.get_num_threads())
     if start.freeze and not start.start:
         raise SettingsError("--freeze: there is nothing learned yet to keep still. Give --start as well.")
     if start.start:
@@ -164,7 +168,7 @@ def carry_out(job: Job, findings: Findings) -> tuple[Model, Evaluation | None]:
 
     from matinee.core.loop import fit
     from matinee.core.measuring import calibrate
-    from matinee.core.runtime import busy, machine, seed_of
+    from matinee.core.runtime import machine, seed_of
 
     task, data, settings, run = job.data.task, job.data, job.settings, job.run
     where = machine(settings.device, settings.precision, settings.threads)
@@ -180,8 +184,6 @@ def carry_out(job: Job, findings: Findings) -> tuple[Model, Evaluation | None]:
     hooks = [*job.hooks, *_started(network, job)]
     count = sum(p.numel() for p in network.parameters())
     job.progress.note(f"{_called(task)} with {count:,} parameters, on {where.describe()}")
-    if busy():
-        job.progress.note("this machine is busy with other work; --threads 1 may be faster")
     with run.working() if run is not None else contextlib.nullcontext():
         try:
             ended = fit(data, network, settings, budget=_budget(job), hooks=hooks, keeper=run, progress=job.progress)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import torch
 
 from matinee.core.command import Answer, Call, Command, argument
 from matinee.core.errors import MatineeError
@@ -29,6 +30,7 @@ from matinee.core.progress import Progress
 from matinee.core.reading import read
 from matinee.core.registry import trusted_task_class
 from matinee.core.runs import Run
+from matinee.core.runtime import machine
 from matinee.core.settings import build, from_json, rules, setting
 from matinee.core.storage import read_tensors
 from matinee.core.task import Data
@@ -90,6 +92,8 @@ def verify_resume(
         given: settings of the training and the task.
     """
     shown = progress or Progress()
+    machine(threads=given.get("threads", 0))
+    given = {**given, "threads": torch.get_num_threads()}  # every child the same, however busy the machine is then
     job = _job(str(source), given) | {"own": task}
     with tempfile.TemporaryDirectory(prefix="matinee-") as room:
         whole, torn = Path(room, "whole"), Path(room, "torn")
