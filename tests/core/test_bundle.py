@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import matinee
-from matinee.core.errors import BundleError, MatineeError
+from matinee.core.errors import BundleError, MatineeError, SettingsError
 from matinee.core.model import FORMAT, Model, load
 from matinee.core.registry import names, task_class
 from matinee.core.storage import HEADER_LIMIT, read_tensors, write_tensors
@@ -358,3 +358,12 @@ def test_saving_never_overwrites_what_is_no_bundle(good: Path, tmp_path: Path) -
         load(good).save(tmp_path / "precious")
     assert [p.name for p in tmp_path.iterdir()] == ["precious"]
     assert matinee.load(load(good).save(tmp_path / "new")).manifest
+
+
+def test_saving_never_removes_somebody_s_folder(good: Path, tmp_path: Path) -> None:
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "config.json").write_text("{}")
+    (tmp_path / "web" / "thesis.tex").write_text("years of work")
+    with pytest.raises(SettingsError):
+        load(good).save(tmp_path / "web")
+    assert (tmp_path / "web" / "thesis.tex").read_text() == "years of work"

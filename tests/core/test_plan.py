@@ -20,9 +20,9 @@ def run(plan: Plan, per_step: float, drift: float = 1.0) -> tuple[float, list[fl
         step += 1
         plan.advance()
         if plan.due(step, now, 4):
-            plan.fit(step, plan.budget - now, per_step, 0.0)
+            plan.fit((step, step // plan.steps_per_epoch), plan.budget - now, per_step, 0.0)
         elif plan.events and step % plan.steps_per_epoch == 0 and plan.left:
-            plan.fit(step, plan.budget - now, now / step, 0.0)
+            plan.fit((step, step // plan.steps_per_epoch), plan.budget - now, now / step, 0.0)
         assert step < 1_000_000
     return now, rates
 
@@ -58,7 +58,7 @@ def test_whichever_ends_first() -> None:
 
 def test_a_plan_survives_json() -> None:
     for plan in (Plan.of(10, 5, math.inf), Plan.of(7, None, 12.5)):
-        plan.apply({"step": 3, "left": 9, "every": 2})
+        plan.apply({"step": 3, "epoch": 0, "left": 9, "every": 2})
         plan.advance()
         assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from matinee.core.errors import SettingsError
-from matinee.media.augment import Policy, alternating_flips, augment, mixup
+from matinee.media.augment import Policy, augment, mixup
 
 EVERYTHING = Policy(flip=True, crop=2, scale=0.2, rotate=10, colour=0.3, cutout=4)
 EACH = [
@@ -84,16 +84,6 @@ def test_given_flips_replace_chance() -> None:
     assert torch.equal(varied[0::2], images[0::2].flip(3))
     assert torch.equal(varied[1::2], images[1::2])
     assert augment(images, Policy(crop=1), _generator(), flips).shape == images.shape
-
-
-def test_alternating_flips_show_both_sides_in_two_epochs() -> None:
-    examples = torch.arange(10_000)
-    first, second, third = (alternating_flips(examples, epoch) for epoch in range(3))
-    assert bool((first ^ second).all())
-    assert torch.equal(first, third)
-    assert 4500 < int(first.sum()) < 5500
-    pairs = first[::2].to(torch.int8) * 2 + first[1::2].to(torch.int8)
-    assert int(pairs.bincount().min()) > 1000
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -17,6 +17,7 @@ from matinee.core.examples import Examples
 from matinee.core.meter import intervals, wilson
 from matinee.core.progress import Progress
 from matinee.core.scores import ClassificationMeter
+from matinee.core.settings import from_json, to_json
 from matinee.core.task import Data
 
 
@@ -129,3 +130,35 @@ def test_new_files_do_not_turn_training_examples_into_test_examples(
     assert any("60 source files new" in note for note in told["notes"])
     assert main(["evaluate", "run", "photos/cat/..", "--quiet", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["examples"] == 12
+
+
+def test_data_numbered_for_other_classes_is_refused(toy: Data, quiet: Progress) -> None:
+    names = toy.task.names()
+    if not names:
+        pytest.skip("this task has no classes")
+    model = matinee.train(toy, epochs=1, progress=quiet)
+    turned = from_json(type(toy.task), {**to_json(toy.task), "classes": [*names[1:], names[0]]})
+    with pytest.raises(matinee.DataError, match="classes are not those"):
+        matinee.evaluate(model, replace(toy, task=turned))
+
+
+def test_five_of_five_is_not_certainty() -> None:
+    scores = intervals(ClassificationMeter("ab"), rows_of([0, 1, 0, 1, 0], [0, 1, 0, 1, 0]), draws=100)
+    assert all(scores[name].low < 0.7 and scores[name].high == 1.0 for name in ("accuracy", "f1", "recall"))
+
+
+def test_a_model_scores_where_its_training_data_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for place in ("old", "new"):
+        for number in range(40):
+            folder = tmp_path / place / ("cat", "dog")[number % 2]
+            folder.mkdir(parents=True, exist_ok=True)
+            pixels = np.random.default_rng([number, len(place), ord(place[0])]).integers(
+                0, 255, (8, 8, 3), dtype=np.uint8
+            )
+            Image.fromarray(pixels).save(folder / f"{number}.png")
+    assert main(["train", "old", "--network", "linear", "--epochs", "1", "--out", "run", "--quiet", "--json"]) == 0
+    capsys.readouterr()
+    (tmp_path / "old").rename(tmp_path / "gone")
+    assert main(["evaluate", "run", "new", "--quiet", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["examples"] == 40 and any("cannot be told" in note for note in told["notes"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from matinee.core.loop import Step
 from matinee.core.progress import Progress
 from matinee.core.storage import read_json, read_tensors
 from matinee.core.task import Data
-from matinee.verbs.verify_resume import CLOCK
+from matinee.verbs.verify_resume import CLOCK, _data, _job
 
 
 class Stop(matinee.Hook):
@@ -98,3 +99,44 @@ def test_the_proof_finds_a_resume_exact(quiet: Progress) -> None:
     pytest.importorskip("sklearn")
     proof = matinee.verify_resume("digits", kills=2, seed=5, progress=quiet, network="linear", epochs=1)
     assert proof.exact and len(proof.kills) == 2 and proof.tensors > 10
+
+
+class Quiet(matinee.Hook):
+    """A hook that does nothing but be there."""
+
+
+@pytest.mark.parametrize("step", [4, 9])
+def test_a_stop_on_the_last_batch_of_a_pass_can_be_resumed_with_hooks(
+    toy: Data, step: int, quiet: Progress, tmp_path: Path
+) -> None:
+    matinee.train(toy, out=tmp_path / "whole", progress=quiet, hooks=[Quiet()], **SETTINGS)
+    with pytest.raises(Interrupted):
+        matinee.train(toy, out=tmp_path / "run", progress=quiet, hooks=[Stop(step)], **SETTINGS)
+    matinee.resume(tmp_path / "run", toy, progress=quiet, hooks=[Quiet()])
+    same(tmp_path / "whole", tmp_path / "run")
+
+
+def test_early_stopping_stays_stopped(toy: Data, quiet: Progress, tmp_path: Path) -> None:
+    given = {**SETTINGS, "epochs": 30, "patience": 1, "learning_rate": 1e-7, "average": 0.0}
+    matinee.train(toy, out=tmp_path / "run", progress=quiet, **given)
+    ended = read_tensors(tmp_path / "run" / "checkpoint" / "latest.safetensors")[1]
+    assert ended["epoch"] < 30 and ended["stopped"]
+    (tmp_path / "run" / "result.json").unlink()  # as if killed while the report was written
+    matinee.resume(tmp_path / "run", toy, progress=quiet)
+    assert read_tensors(tmp_path / "run" / "checkpoint" / "latest.safetensors")[1]["step"] == ended["step"]
+
+
+def test_other_labels_are_another_source(toy: Data, quiet: Progress, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="power cut"):
+        matinee.train(toy, out=tmp_path / "run", progress=quiet, hooks=[Break(6)], **SETTINGS)
+    with pytest.raises(matinee.DataError, match="not those that"):
+        matinee.resume(tmp_path / "run", replace(toy, train=toy.test, test=toy.train), progress=quiet)
+
+
+def test_the_proof_of_a_run_does_resume(quiet: Progress, tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    data = matinee.read("digits", network="linear", progress=quiet)
+    matinee.train(data, epochs=1, out=tmp_path / "run", progress=quiet)
+    job = _job(str(tmp_path / "run"), {}) | {"own": None}
+    assert _data(job, quiet)[1]["checkpoint_steps"] > 0
+    assert matinee.verify_resume(tmp_path / "run", kills=1, progress=quiet).exact

@@ -69,6 +69,7 @@ class Standing:
     best_epoch: int = 0
     stale: int = 0
     spent: float = 0.0
+    stopped: bool = False
     history: list[Row] = field(default_factory=list)
 
 
@@ -124,8 +125,9 @@ def fit(
     training = _Training(data, network, settings, budget, keeper, progress or Progress(quiet=True))
     task, now, device = data.task, training.now, training.machine.device
     generator = torch.Generator(device)
-    stop = now.plan.left == 0
-    while not stop:
+    # A checkpoint may have fallen on the last batch of a pass: then hooks hear of its end without a batch.
+    step = Step(task, network, Batch(torch.empty(0), None), None, now.step, now.epoch)
+    while now.plan.left and not now.stopped:
         network.train()
         for batch in training.stream():
             seed = seed_of(settings.seed, 1, now.step)
@@ -145,10 +147,11 @@ def fit(
             if training.pause():
                 break
         scores = training.end_pass()
-        stop = now.plan.left == 0 or training.stale()
+        now.stopped = now.plan.left == 0 or training.stale()
         if scores is not None:
-            stop = any([hook.on_epoch(step, scores) for hook in hooks]) or stop  # noqa: C419 - every hook is asked
-        training.checkpoint(stop)
+            asked = [hook.on_epoch(step, scores) for hook in hooks]
+            now.stopped = now.stopped or any(asked)
+        training.checkpoint(now.stopped)
     training.finish()
     return now
 
@@ -232,8 +235,7 @@ class _Training:
         if now.step == self.warm:
             self.probe = (now.step, self.spent())
         if self.recorded:
-            if now.step == self.recorded[0]["step"]:
-                now.plan.apply(self.recorded.pop(0))
+            self._replay()
         elif now.plan.due(now.step, self.spent(), self.probe[0]):
             self._replan(self.validation * self._per_step())
         if self.keeper is not None and self.keeper.due(now.step):
@@ -245,10 +247,16 @@ class _Training:
     def _per_step(self) -> float:
         return (self.spent() - self.probe[1]) / max(1, self.now.step - self.probe[0])
 
+    def _replay(self) -> None:
+        """What the clock decided at this very point of the run that is continued, within a pass or at its end."""
+        now, event = self.now, self.recorded[0]
+        if (event["step"], event["epoch"]) == (now.step, now.epoch):
+            now.plan.apply(self.recorded.pop(0))
+
     def _replan(self, per_validation: float) -> None:
         now = self.now
         known = len(now.plan.events)
-        now.plan.fit(now.step, now.plan.budget - self.spent(), self._per_step(), per_validation)
+        now.plan.fit((now.step, now.epoch), now.plan.budget - self.spent(), self._per_step(), per_validation)
         if self.keeper is not None and len(now.plan.events) > known:
             self.keeper.record(now.plan.events)
 
@@ -278,8 +286,8 @@ class _Training:
         self._log(row)
         if not math.isinf(now.plan.budget) and now.plan.left and not self.recorded:
             self._replan(ended - began)
-        elif self.recorded and now.step == self.recorded[0]["step"]:
-            now.plan.apply(self.recorded.pop(0))
+        elif self.recorded:
+            self._replay()
         self.probe = (now.step, self.spent())
         return row
 
@@ -340,7 +348,7 @@ class _Training:
         checkpoints.restore(self.optimiser, _under(tensors, "optimiser."), facts.pop("groups"))
         self.loss_sum, self.loss_count = tensors["loop.loss_sum"].to(self.machine.device), facts.pop("loss_count")
         self.now = Standing(**{**facts, "plan": Plan.from_json(facts["plan"])})
-        self.recorded = [e for e in keeper.events() if e["step"] > self.now.step]
+        self.recorded = keeper.events()[len(self.now.plan.events) :]
         self.best = keeper.best() if self.now.best_epoch else None
 
     def finish(self) -> None:
@@ -353,15 +361,18 @@ class _Training:
     def _log(self, row: Row) -> None:
         if self.keeper is not None:
             self.keeper.log(row)
-        shown = f", {self.select} {100 * row[self.select]:.2f} %" if self.select in row else ""
+        shown = f", {self.select} {self._figure(row[self.select])}" if self.select in row else ""
         self.progress.note(
             f"epoch {row['epoch']:>3.0f}  loss {row['loss']:.4f}{shown}  {row['examples_per_second']:,.0f} examples/s"
         )
 
+    def _figure(self, value: float) -> str:
+        return f"{value:.4f}" if self.select in self.data.task.meter().lower_is_better else f"{100 * value:.2f} %"
+
     def _draw(self) -> None:
         now, per_step = self.now, self._per_step()
         loss = (self.loss_sum / max(1, self.loss_count)).item()
-        best = f"  best {self.select} {100 * now.best:.2f} %" if now.best is not None else ""
+        best = f"  best {self.select} {self._figure(now.best)}" if now.best is not None else ""
         epochs = now.epoch + math.ceil((now.batch + now.plan.left) / now.plan.steps_per_epoch)
         settled = now.plan.wanted is not None or now.plan.events
         left = f"  {seconds(now.plan.left * per_step)} left" if settled else "  measuring the speed"

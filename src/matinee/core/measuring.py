@@ -40,12 +40,13 @@ def collect(task: Task, network: nn.Module, examples: Examples, where: Machine) 
 def calibrate(task: Task, network: nn.Module, examples: Examples, where: Machine) -> None:
     """Let the task make the network's confidence honest, by the outputs for validation examples (4,096 at most)."""
     network.eval()
-    some = order_of(len(examples), 0)[:4096]
-    seen = task.collate(examples.gather(some)).to(where.device)
-    with where.autocast():
-        parts = [seen.inputs[i : i + MEASURE_BATCH] for i in range(0, len(some), MEASURE_BATCH)]
-        outputs = [task.infer(network, part) for part in parts]
-    task.calibrate(network, task.concatenate(outputs), seen)
+    some, outputs, targets = order_of(len(examples), 0)[:4096], [], []
+    for first in range(0, len(some), MEASURE_BATCH):
+        batch = task.collate(examples.gather(some[first : first + MEASURE_BATCH])).to(where.device)
+        with where.autocast():
+            outputs.append(task.infer(network, batch.inputs))
+        targets.append(batch.targets)
+    task.calibrate(network, task.concatenate(outputs), task.concatenate(targets))
 
 
 def measure(task: Task, network: nn.Module, examples: Examples, where: Machine) -> dict[str, float]:

@@ -31,6 +31,8 @@ class Meter(ABC):
     proportions: ClassVar[frozenset[str]] = frozenset()
     """Scores that are the share of examples for which something holds: they get a Wilson interval."""
     lower_is_better: ClassVar[frozenset[str]] = frozenset()
+    biased: ClassVar[frozenset[str]] = frozenset()
+    """Scores that come out higher on examples drawn again than on fresh ones."""
 
     def __init__(self) -> None:
         self._kept: dict[str, list[torch.Tensor]] = {}
@@ -115,8 +117,15 @@ def intervals(meter: Meter, rows: Rows, *, draws: int = 1000, seed: int = 0) -> 
             sample.append(again[name])
     scores = {}
     for name, value in values.items():
-        low, high = wilson(value, count) if name in meter.proportions else _percentiles(drawn[name])
-        scores[name] = Score(value, low, high)
+        if name in meter.proportions:
+            low, high = wilson(value, count)
+        else:
+            low, high = _percentiles(drawn[name])
+            if name in meter.biased:  # drawn values lie too high: the interval is their mirror image (Efron, 1979)
+                low, high = max(0.0, 2 * value - high), max(0.0, 2 * value - low)
+            elif low == high and 0 <= value <= 1 and name not in meter.lower_is_better:
+                low, high = wilson(value, count)  # all right or all wrong: drawing again never shows anything else
+        scores[name] = Score(value, min(low, value), max(high, value))
     return scores
 
 

@@ -63,6 +63,12 @@ class Model:
     run: Path | None = None
     held_back: frozenset[str] = frozenset()
 
+    @property
+    def precision(self) -> str:
+        """The number format that training was asked to use: answers and scores use the same."""
+        asked = self.facts.get("train")
+        return str(asked.get("precision", "auto")) if isinstance(asked, dict) else "auto"
+
     def predict(self, raws: Sequence[Any]) -> list[dict[str, Any]]:
         """An answer for each raw file or value, as `matinee predict` prints it. Raises DataError for a bad one."""
         if isinstance(raws, str | bytes | Path):
@@ -76,7 +82,7 @@ class Model:
         from matinee.core.runtime import machine
 
         parameter = next(self.network.parameters(), inputs)
-        where = machine(str(parameter.device))
+        where = machine(str(parameter.device), self.precision)
         with torch.inference_mode(), where.autocast():
             outputs = self.task.infer(self.network.eval(), inputs.to(parameter.device))
         return self.task.decode(outputs)
@@ -140,7 +146,8 @@ class Model:
 
 
 def _is_bundle(folder: Path) -> bool:
-    return folder.is_dir() and ((folder / "config.json").is_file() or not any(folder.iterdir()))
+    """Whether nothing but a bundle's files would be lost with this folder."""
+    return folder.is_dir() and all(entry.name in FILES and entry.is_file() for entry in folder.iterdir())
 
 
 def _checksum(config: Mapping[str, Any]) -> str:

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from matinee.core.errors import SettingsError
+from matinee.core.train_settings import OPTIMISERS
 
-NAMES: Final = ("sgd", "adam", "adamw", "rmsprop", "muon")
+NAMES: Final = OPTIMISERS
 HEAD: Final = "head."
 """Parameters under this name turn features into outputs; Muon leaves them to AdamW."""
 REST_SHARE: Final = 0.1

@@ -50,8 +50,12 @@ class Plan:
             return False
         return step - probed >= 2 and spent >= PROBE_SHARE * self.budget
 
-    def fit(self, step: int, seconds_left: float, per_step: float, per_validation: float) -> None:
-        """Set the steps that are left so that they, and the validations among them, end with the budget."""
+    def fit(self, at: tuple[int, int], seconds_left: float, per_step: float, per_validation: float) -> None:
+        """Set the steps that are left so that they, and the validations among them, end with the budget.
+
+        at: the step and the pass, which say where a resumed run must take the same decision.
+        """
+        step, epoch = at
         per_pass = self.steps_per_epoch * per_step
         # Validation may take a tenth of the time, and a run that is long in passes is looked at VALIDATIONS times.
         passes = seconds_left / max(per_pass, 1e-9)
@@ -62,7 +66,7 @@ class Plan:
         if self.wanted is not None and affordable >= self.left and not self.events:
             return  # there is time for all that was asked for: the clock decides nothing, and the bits stay the same
         left = affordable if self.wanted is None else min(self.wanted - step, affordable)
-        self.apply({"step": step, "left": left, "every": every})
+        self.apply({"step": step, "epoch": epoch, "left": left, "every": every})
 
     def apply(self, event: dict[str, int]) -> None:
         """Take an event into account and remember it."""

@@ -50,6 +50,7 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.before = 0.0  # seconds of training before this process went on with the run
         self.every_steps = 0  # between two checkpoints; 0: by the clock
         self._saved = time.perf_counter()
         self._asked: list[int] = []
@@ -143,6 +144,7 @@ class Run:
         if odd or not all(_is_table(row) and "seconds" in row for row in facts["history"]):
             raise BundleError(f"{path}: this is not a checkpoint of a run.")
         self._rows = list(facts["history"])
+        self.before = float(facts["spent"])
         self._write_metrics()
         return tensors, facts
 
@@ -253,7 +255,9 @@ def _is_table(value: Any) -> bool:
 
 
 def _is_event(event: Any) -> bool:
-    return isinstance(event, dict) and all(isinstance(event.get(key), int) for key in ("step", "left", "every"))
+    return isinstance(event, dict) and all(
+        isinstance(event.get(key), int) for key in ("step", "epoch", "left", "every")
+    )
 
 
 def _is_leftover(entry: Path) -> bool:

@@ -24,6 +24,7 @@ class ClassificationMeter(Meter):
 
     proportions: ClassVar[frozenset[str]] = frozenset({"accuracy", "top5"})
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"ece", "nll"})
+    biased: ClassVar[frozenset[str]] = frozenset({"ece"})
 
     def __init__(self, names: Sequence[str]) -> None:
         super().__init__()

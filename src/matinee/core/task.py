@@ -81,6 +81,14 @@ class Data:
     test: Examples
     origin: Origin = field(default_factory=lambda: Origin("made up"))
 
+    def digest(self) -> str:
+        """One hash of all that a training would see: files, labels, and who is in which split."""
+        whole = sha256(self.origin.digest().encode())
+        for part in self.splits().values():
+            labels = self.task.labels(part) if len(part) else None
+            whole.update(part.rows.tobytes() + (b"" if labels is None else labels.tobytes()))
+        return whole.hexdigest()
+
     def splits(self) -> dict[str, Examples]:
         """The three parts by name."""
         return {"train": self.train, "valid": self.valid, "test": self.test}
@@ -210,8 +218,8 @@ class Task(ABC):
         """One look at the training examples before the first step (to set statistics or a first layer)."""
         return
 
-    def calibrate(self, network: nn.Module, outputs: Any, batch: Batch) -> None:
-        """One look at the outputs for all validation examples after the last step, to make confidence honest."""
+    def calibrate(self, network: nn.Module, outputs: Any, targets: Any) -> None:
+        """One look at outputs and targets of validation examples after the last step, to make confidence honest."""
         return
 
     def choose(self, data: Data, minutes: float | None) -> Task:
@@ -238,7 +246,7 @@ class Task(ABC):
         return torch.stack(list(outputs)).mean(0)
 
     def concatenate(self, outputs: Sequence[Any]) -> Any:
-        """The outputs of several batches as those of one."""
+        """The outputs, or the targets, of several batches as those of one."""
         import torch
 
         return torch.cat(list(outputs))

@@ -53,8 +53,7 @@ class Policy:
 def augment(images: Tensor, policy: Policy, generator: torch.Generator, flips: Tensor | None = None) -> Tensor:
     """Varies float pictures (N, C, H, W), pixels 0 to 1; the same shape, type and memory format come back.
 
-    `flips` (N,) bool says which pictures to mirror, instead of chance, where the policy flips at all: see
-    `alternating_flips`.
+    `flips` (N,) bool says which pictures to mirror, instead of chance, where the policy flips at all.
     """
     count = images.shape[0]
     if count == 0 or policy == Policy():
@@ -72,16 +71,6 @@ def augment(images: Tensor, policy: Policy, generator: torch.Generator, flips: T
     if policy.cutout:
         images = _cut_out(images, policy.cutout, generator)
     return images
-
-
-def alternating_flips(examples: Tensor, epoch: int) -> Tensor:
-    """Which examples, by their index (N,), to mirror in an epoch: a fixed half, then the other half, in turn.
-
-    Each picture is seen both ways in every two epochs, which chance does not grant ("derandomised flipping" of
-    Keller Jordan, 2024, arXiv 2404.00498). Returns (N,) bool.
-    """
-    mixed = examples.to(torch.int64) * 0x9E3779B1 & 0xFFFFFFFF
-    return ((mixed >> 16) + epoch) % 2 == 1
 
 
 def mixup(images: Tensor, targets: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from matinee.core.duplicates import groups
+from matinee.core.errors import SettingsError
 from matinee.core.examples import Array, Examples
 from matinee.core.ledger import Entry
 from matinee.core.meter import Meter
@@ -89,6 +90,10 @@ class ImageClassification(Task):
         100.0, "megapixels beyond which a picture is refused", low=0.001, high=2000, reading=True
     )
 
+    def __post_init__(self) -> None:
+        if max(self.height, self.width) > 4096 or min(self.height, self.width, self.channels) < 0:
+            raise SettingsError(f"pictures of {self.width} x {self.height} pixels: learned are at most 4096 x 4096.")
+
     # -- reading
 
     @classmethod
@@ -161,7 +166,10 @@ class ImageClassification(Task):
 
     def changes(self, source: str, manifest: Mapping[str, str]) -> dict[str, list[str]]:
         """Files whose content is no longer what it was."""
-        return picture_table.changed_since(source, manifest, self.file_column, self.label_column)
+        told = picture_table.changed_since(source, manifest, self.file_column, self.label_column)
+        # A file whose bytes could not be read then has no digest: nothing can be said of it.
+        unread = {name for name, digest in manifest.items() if not digest.strip("0")}
+        return {kind: [name for name in names if name not in unread] for kind, names in told.items()}
 
     def toy(self, seed: int = 0) -> Data:
         """Four classes: one quarter of a noisy grey picture is brighter."""
@@ -204,10 +212,7 @@ class ImageClassification(Task):
         recipe = named._recipe(len(data.train))
         flip = self.flip
         if flip is None:
-            # A recipe without any shift does not augment at all.
-            flip = recipe.crop > 0 and mirror_safe(
-                data.train.columns["image"], data.train.rows, data.train.column("label")
-            )
+            flip = recipe.flip and mirror_safe(data.train.columns["image"], data.train.rows, data.train.column("label"))
         varied = ("crop", "scale", "rotate", "colour", "cutout", "mixup", "label_smoothing")
         open_ = {field: getattr(recipe, field) for field in varied if getattr(self, field) is None}
         return dataclasses.replace(named, flip=flip, **open_)
@@ -235,7 +240,8 @@ class ImageClassification(Task):
 
         if not isinstance(network, PictureNetwork):
             return
-        chosen = np.random.default_rng(0).permutation(len(examples))[:LOOK]
+        affordable = max(64, 2**28 // (4 * self.height * self.width * self.channels))  # a quarter of a GiB
+        chosen = np.random.default_rng(0).permutation(len(examples))[: min(LOOK, affordable)]
         images = self.collate(examples.gather(np.sort(chosen))).inputs
         images = images.to(next(network.parameters()).device)
         with torch.no_grad():
@@ -243,7 +249,7 @@ class ImageClassification(Task):
             network.normalise.deviation.copy_(images.std((0, 2, 3)).clamp(min=1e-3)[:, None, None])
         whiten(network, images)
 
-    def calibrate(self, network: nn.Module, outputs: Any, batch: Batch) -> None:
+    def calibrate(self, network: nn.Module, outputs: Any, targets: Any) -> None:
         """Temperature scaling (Guo et al., 2017) on the logits: answers stay as they are."""
         import torch
 
@@ -252,7 +258,7 @@ class ImageClassification(Task):
 
         if isinstance(network, PictureNetwork):
             with torch.no_grad():
-                network.head.get_buffer("sharpness").div_(temperature(outputs.float(), batch.targets))
+                network.head.get_buffer("sharpness").div_(temperature(outputs.float(), targets))
 
     def collate(self, columns: Mapping[str, Tensor]) -> Batch:
         """uint8 (batch, height, width, channels) -> float (batch, channels, height, width) from 0 to 1."""

@@ -50,14 +50,20 @@ def evaluate(
     from matinee.core.measuring import collect
     from matinee.core.runtime import machine
 
+    if tuple(data.task.names()) != tuple(model.task.names()):
+        raise DataError(
+            f"{data.origin.source}: its classes are not those of the model, so labels and answers would not mean the "
+            "same. Read it as the model does: data = model.task.read(source, progress)"
+        )
+    data, notes = _unseen(data, model) if split == "test" else (data, [])
     examples = data.splits()[split]
     if not len(examples):
         raise DataError(f"{data.origin.source}: there are no {split} examples to score.")
     shown, began = progress or Progress(quiet=True), time.perf_counter()
     if baselines is None:
-        baselines = compare_with(data, shown)
+        baselines = compare_with(data, shown, device=str(next(model.network.parameters()).device))
     shown.live(f"scoring {len(examples):,} examples")
-    where = machine(str(next(model.network.parameters()).device))
+    where = machine(str(next(model.network.parameters()).device), model.precision)
     meter = collect(model.task, model.network, examples, where)
     rows = meter.rows()
     scores = intervals(meter, rows)
@@ -74,13 +80,13 @@ def evaluate(
         split,
         time.perf_counter() - began,
         meter.detail(rows),
-        _cautions(first, scores[first], meter, compared),
+        (*notes, *_cautions(first, scores[first], meter, compared)),
         meter.pieces(rows),
         _galleries(model, examples, meter, rows),
     )
 
 
-def compare_with(data: Data, progress: Progress, budget: float = 10.0) -> dict[str, Model]:
+def compare_with(data: Data, progress: Progress, budget: float = 10.0, device: str = "auto") -> dict[str, Model]:
     """The models to beat, made from data.train: the trivial one, and the simplest that learns within the budget."""
     from matinee.core.loop import fit
     from matinee.core.runtime import seed_of
@@ -95,7 +101,7 @@ def compare_with(data: Data, progress: Progress, budget: float = 10.0) -> dict[s
         import torch
 
         progress.live("training a linear network to compare with")
-        settings = TrainSettings(precision="float32").advised(simplest.advice(len(data.train)))
+        settings = TrainSettings(precision="float32", device=device).advised(simplest.advice(len(data.train)))
         torch.manual_seed(seed_of(0, 3))
         network = simplest.build()
         simplest.prepare(network, data.train)
@@ -185,12 +191,10 @@ class Evaluate(Command):
             select=select,
             progress=call.progress,
         )
-        changed = (
-            model.task.changes(str(model.facts["source_path"]), model.manifest)
-            if model.facts.get("source_path")
-            else {}
-        )
-        told = replace(told, notes=(*notes, *_changed(changed), *told.notes))
+        changed, unknown = _changes(model)
+        if self.split != "test" and any(changed.values()):
+            unknown.append(f"the files have changed, so {self.split} is drawn anew and is not what it was in training.")
+        told = replace(told, notes=(*notes, *unknown, *_changed(changed), *told.notes))
         value = {
             "run": str(model.run or self.run_folder),
             "task": task_name(type(model.task)),
@@ -215,13 +219,14 @@ class Evaluate(Command):
         none = Examples(data.train.columns, rows[:0])
         if same:
             then = np.array([data.origin.names[row] in model.held_back for row in rows], bool)
-            return Data(data.task, data.train, data.valid, none.at(rows[then]), data.origin), []
+            learning = data.train.rows[~np.isin(data.train.rows, rows[then])]
+            return Data(data.task, none.at(learning), data.valid, none.at(rows[then]), data.origin), []
         if "test" in data.origin.given:
-            return _unseen(data, model)
+            return data, []
         if not len(rows):
             known = ", ".join(model.task.names()[:10])
             raise DataError(f"{source}: nothing here has a label that the model knows. It knows {known}.")
-        return _unseen(Data(data.task, none, none, none.at(rows), data.origin), model)
+        return Data(data.task, none, none, none.at(rows), data.origin), []
 
     def _write(self, value: Mapping[str, Any], model: Model, call: Call) -> None:
         folder = call.out or model.run
@@ -240,7 +245,14 @@ def _unseen(data: Data, model: Model) -> tuple[Data, list[str]]:
     """Leave out of the test what the model was trained on, unless that is all there is."""
     learned = {content for name, content in model.manifest.items() if name not in model.held_back}
     origin: Origin = data.origin
-    seen = np.array([origin.manifest.get(origin.names[row], "") in learned for row in data.test.rows], bool)
+
+    def known(name: str) -> bool:
+        content = origin.manifest.get(name, "")
+        held_back = name in model.held_back and model.manifest.get(name) == content
+        return content in learned and not held_back
+
+    named = origin.names if learned else ()
+    seen = np.array([bool(named) and known(named[row]) for row in data.test.rows], bool)
     count = int(seen.sum())
     if not count:
         return data, []
@@ -249,6 +261,15 @@ def _unseen(data: Data, model: Model) -> tuple[Data, list[str]]:
         return data, [note]
     note = f"{count:,} of {len(seen):,} were there when the model was made; they are left out of the scores."
     return replace(data, test=data.test.take(np.flatnonzero(~seen))), [note]
+
+
+def _changes(model: Model) -> tuple[dict[str, list[str]], list[str]]:
+    """What became of the files the model learned from; a note where they are not here."""
+    source = model.facts.get("source_path")
+    try:
+        return (model.task.changes(str(source), model.manifest) if source else {}), []
+    except DataError as error:
+        return {}, [f"what has changed since training cannot be told: {error}"]
 
 
 def _changed(changed: Mapping[str, Sequence[str]]) -> list[str]:

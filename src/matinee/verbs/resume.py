@@ -16,9 +16,10 @@ from matinee.core.registry import trusted_task_class
 from matinee.core.runs import Run
 from matinee.core.settings import from_json, setting
 from matinee.core.task import Data, Task
+from matinee.core.telling import said
 from matinee.core.train_settings import TrainSettings
 from matinee.verbs.check import check
-from matinee.verbs.train import Job, StartSettings, carry_out, said
+from matinee.verbs.train import Job, StartSettings, carry_out
 
 if TYPE_CHECKING:
     from matinee.core.loop import Hook
@@ -85,7 +86,7 @@ def _data(record: dict[str, Any], data: Data | None, own: str | None, progress: 
 
 def _unchanged(folder: Path, record: dict[str, Any], data: Data) -> None:
     """Raises DataError unless the examples are those that the run began with."""
-    said, found = record.get("digest"), data.origin.digest()
+    said, found = record.get("digest"), data.digest()
     if said is not None and said != found:
         raise DataError(
             f"{record['source_path']}: the files are not those that {folder} began with, so going on would mix two "
@@ -107,4 +108,4 @@ class Resume(Command):
         model = resume(folder, anyway=self.anyway, task=self.task or None, progress=call.progress)
         if model.run is None:
             raise BundleError(f"{folder}: this is not a run folder.")
-        return said(Run.open(folder), model, call)
+        return said(Run.open(folder), model)

@@ -21,15 +21,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from matinee.core.command import Answer, Call, Command, argument
 from matinee.core.errors import BundleError, DataError, Interrupted, SettingsError
-from matinee.core.evaluation import WORDS, Evaluation
+from matinee.core.evaluation import Evaluation
 from matinee.core.model import Model, remove_unfinished
 from matinee.core.progress import Progress, seconds
 from matinee.core.reading import read, recognised, task_name
 from matinee.core.registry import task_class
 from matinee.core.runs import Run, new_folder
 from matinee.core.settings import build, flag, rules, setting, to_json
-from matinee.core.storage import read_foreign_tensors, sha256_of
+from matinee.core.storage import read_foreign_tensors
 from matinee.core.task import Data
+from matinee.core.telling import said
 from matinee.core.train_settings import TrainSettings
 from matinee.verbs.check import Findings, check, refuse
 from matinee.verbs.evaluate import compare_with, evaluate
@@ -37,7 +38,7 @@ from matinee.verbs.evaluate import compare_with, evaluate
 if TYPE_CHECKING:
     from torch import nn
 
-    from matinee.core.loop import Hook, Row, Standing
+    from matinee.core.loop import Hook, Row
 
 RESERVE = 0.06  # share of the minutes kept for the last scores, the baselines and the report
 
@@ -118,6 +119,7 @@ def prepare(data: Data, given: Mapping[str, Any], progress: Progress, began: flo
             build(data.task.__class__, {name: given[name]}, base=data.task)  # raises, naming the closest
     training = build(TrainSettings, {k: v for k, v in given.items() if k in known["training"]})
     start = build(StartSettings, {k: v for k, v in given.items() if k in known["start"]})
+    start = dataclasses.replace(start, start=str(Path(start.start).absolute()) if start.start else "")
     task = build(type(data.task), {k: v for k, v in given.items() if k in known["task"]}, base=data.task)
     task = task.choose(dataclasses.replace(data, task=task), training.minutes)
     settings = training.advised(task.advice(len(data.train)))
@@ -151,14 +153,23 @@ def _record(job: Job) -> dict[str, Any]:
         "version": version("matinee"),
         "source": source,
         "source_path": os.path.abspath(source) if os.path.exists(source) else source,  # noqa: PTH100, PTH110
-        "digest": job.data.origin.digest(),
+        "digest": job.data.digest(),
         "task": task_name(type(job.data.task)),
         "fields": to_json(job.data.task),
         "train": to_json(job.settings),
         "start": to_json(job.start),
-        "given": {name: value for name, value in job.given.items() if value is not None},
+        "given": {**_read_as(job.data.task), **{name: v for name, v in job.given.items() if v is not None}},
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
+    }
+
+
+def _read_as(task: Any) -> dict[str, Any]:
+    """The settings of reading that are not the plain ones, wherever they were given."""
+    plain = {f.name: f.default for f in dataclasses.fields(task)}
+    settings = to_json(task, settings_only=True)
+    return {
+        name: settings[name] for name, rule in rules(task).items() if rule.reading and settings[name] != plain[name]
     }
 
 
@@ -167,7 +178,7 @@ def carry_out(job: Job, findings: Findings) -> tuple[Model, Evaluation | None]:
     import torch
 
     from matinee.core.loop import fit
-    from matinee.core.measuring import calibrate
+    from matinee.core.measuring import calibrate, measure
     from matinee.core.runtime import machine, seed_of
 
     task, data, settings, run = job.data.task, job.data, job.settings, job.run
@@ -190,9 +201,11 @@ def carry_out(job: Job, findings: Findings) -> tuple[Model, Evaluation | None]:
         except Interrupted:
             _keep_what_there_is(job, network)
             raise
+        valid = {}
         if len(data.valid):
             calibrate(task, network, data.valid, where)
-        model = _model(job, network, ended)
+            valid = measure(task, network, data.valid, where)  # of the weights that were kept, as they are now
+        model = _model(job, network, valid)
         evaluation = None
         if run is not None:
             evaluation = _finish(job, model, ended.history, findings)
@@ -200,10 +213,10 @@ def carry_out(job: Job, findings: Findings) -> tuple[Model, Evaluation | None]:
     return model, evaluation
 
 
-def _model(job: Job, network: nn.Module, ended: Standing | None) -> Model:
+def _model(job: Job, network: nn.Module, valid: Row) -> Model:
     origin, run = job.data.origin, job.run
     tested = frozenset(origin.names[row] for row in job.data.test.rows) if len(origin.names) else frozenset()
-    return Model(job.data.task, network, origin.manifest, _facts(job, ended), run.folder if run else None, tested)
+    return Model(job.data.task, network, origin.manifest, _facts(job, valid), run.folder if run else None, tested)
 
 
 def _budget(job: Job) -> float:
@@ -233,7 +246,7 @@ def _started(network: nn.Module, job: Job) -> list[Hook]:
     return [Freeze(network, job.data.task.head, job.start.freeze)] if job.start.freeze else []
 
 
-def _facts(job: Job, ended: Standing | None) -> dict[str, Any]:
+def _facts(job: Job, valid: Row) -> dict[str, Any]:
     """What the bundle tells of how it was made."""
     from matinee.core.measuring import selecting
 
@@ -241,9 +254,8 @@ def _facts(job: Job, ended: Standing | None) -> dict[str, Any]:
     select = selecting(meter, job.settings.select)
     record = _record(job)
     facts = {name: record[name] for name in ("version", "source", "source_path", "date", "train")}
-    kept = [row for row in ended.history if row["epoch"] == ended.best_epoch and select in row] if ended else []
     names = [select, *(name for name in meter.names_of_scores() if name != select)]
-    return {**facts, "select": select, "valid": {name: kept[0][name] for name in names} if kept else {}}
+    return {**facts, "select": select, "valid": {name: valid[name] for name in names if name in valid}}
 
 
 def _keep_what_there_is(job: Job, network: nn.Module) -> None:
@@ -252,7 +264,7 @@ def _keep_what_there_is(job: Job, network: nn.Module) -> None:
     if run is None or not (run.folder / "checkpoint" / "best.safetensors").exists():
         return
     network.load_state_dict(run.best())
-    _model(job, network.eval(), None).save(run.folder / "model")
+    _model(job, network.eval(), {}).save(run.folder / "model")
 
 
 def _finish(job: Job, model: Model, history: Sequence[Row], findings: Findings) -> Evaluation | None:
@@ -265,7 +277,7 @@ def _finish(job: Job, model: Model, history: Sequence[Row], findings: Findings) 
     model.save(run.folder / "model")
     remove_unfinished(run.folder)
     spare = 10.0 if job.settings.minutes is None else max(0.5, min(10.0, 0.02 * 60 * job.settings.minutes))
-    compared = compare_with(job.data, job.progress, budget=spare)
+    compared = compare_with(job.data, job.progress, spare, job.settings.device)
     for name, other in compared.items():
         other.save(run.folder / "baselines" / name)
     split = "test" if len(job.data.test) else "valid"
@@ -273,7 +285,10 @@ def _finish(job: Job, model: Model, history: Sequence[Row], findings: Findings) 
     if len(job.data.splits()[split]):
         select = str(model.facts["select"])
         evaluation = evaluate(model, job.data, split=split, baselines=compared, select=select, progress=job.progress)
-    spent = time.perf_counter() - job.began
+        scores = {name: score.value for name, score in evaluation.scores.items()}
+        model = dataclasses.replace(model, facts={**model.facts, split: scores})
+        model.save(run.folder / "model")  # once more: its card tells the scores
+    spent = time.perf_counter() - job.began + run.before
     evaluation = _on_time(job, evaluation, spent)
     problems = [(problem.severity, problem.words, problem.files) for problem in findings.problems]
     write(run.folder / "report.html", Story(run, model, history, evaluation, problems, findings.counts, spent))
@@ -337,7 +352,7 @@ class Train(Command):
             with contextlib.suppress(OSError):
                 out.rmdir()  # nothing was written: leave no empty folder behind
             raise
-        return said(Run.open(out), model, call)
+        return said(Run.open(out), model)
 
 
 def _allowed(command: Train, call: Call) -> None:
@@ -352,46 +367,3 @@ def _allowed(command: Train, call: Call) -> None:
     build(kind, call.tasks)
     if start.start and not Path(start.start).exists():
         raise SettingsError(f"--start {start.start}: there is no such file or folder.")
-
-
-def said(run: Run, model: Model, call: Call) -> Answer:
-    """The answer of a run that has ended."""
-    told = run.result
-    keys = ("run", "task", "seconds", "train_seconds", "epochs", "steps", "test", "valid")
-    value = {
-        **{key: told[key] for key in keys} | {"run": str(run.folder)},  # it may have been moved since
-        "report": str(run.folder / "report.html"),
-        "notes": told.get("notes", []),
-    }
-    value |= {
-        "examples": len(model.manifest),
-        "settings": to_json(model.task, settings_only=True),
-        **_network_facts(model),
-    }
-    scores = told["test"] or told["valid"]
-    first = next(iter(scores), "")
-    lines = (
-        [f"{'test' if told['test'] else 'valid'} {first.replace('_', ' ')} {100 * scores[first]:.2f} %"]
-        if scores
-        else []
-    )
-    interval = told.get("scores", {}).get(first)
-    if lines and interval:
-        lines[0] += f" (95 % interval {100 * interval['low']:.2f} to {100 * interval['high']:.2f})"
-    for name, other in told.get("baselines", {}).items():
-        if first in other:
-            lines.append(f"  {WORDS.get(name, name)}: {100 * other[first]:.2f} %")
-    lines += [f"note: {note}" for note in value["notes"]]
-    folder = run.folder
-    lines += [f"{seconds(told['seconds'])} in all, {seconds(told['train_seconds'])} of it training"]
-    lines += [f"report   {folder / 'report.html'}", "", "next"]
-    lines += [f"  matinee evaluate {folder}", f"  matinee predict {folder} FILE...", f"  tensorboard --logdir {folder}"]
-    return Answer(value, "\n".join(lines))
-
-
-def _network_facts(model: Model) -> dict[str, Any]:
-    return {"parameters": sum(p.numel() for p in model.network.parameters()), "sha256": _weights(model)}
-
-
-def _weights(model: Model) -> str:
-    return sha256_of(model.run / "model" / "model.safetensors") if model.run is not None else ""

@@ -167,7 +167,8 @@ def _data(job: Mapping[str, Any], progress: Progress) -> tuple[Data, dict[str, A
     rows = np.random.default_rng(0).permutation(len(data.train))[:few]
     train, valid = data.train.take(rows), data.valid.take(np.arange(min(500, len(data.valid))))
     given.setdefault("epochs", max(3, math.ceil(STEPS / chosen.steps(train, int(advised.batch_size or 1)))))
-    given.setdefault("checkpoint_steps", CHECKPOINT_STEPS)
+    # A run's record says 0, by the clock: no checkpoint would fall into a proof of seconds.
+    given["checkpoint_steps"] = int(given.get("checkpoint_steps") or 0) or CHECKPOINT_STEPS
     return dataclasses.replace(data, task=chosen, train=train, valid=valid, test=valid), given
 
 

@@ -1,0 +1,58 @@
+"""What a run that has ended says on the command line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from matinee.core.command import Answer
+from matinee.core.evaluation import WORDS
+from matinee.core.model import Model
+from matinee.core.progress import seconds
+from matinee.core.runs import Run
+from matinee.core.settings import to_json
+from matinee.core.storage import sha256_of
+
+
+def said(run: Run, model: Model) -> Answer:
+    """The answer of a run that has ended."""
+    told = run.result
+    keys = ("run", "task", "seconds", "train_seconds", "epochs", "steps", "test", "valid")
+    value = {
+        **{key: told[key] for key in keys} | {"run": str(run.folder)},  # it may have been moved since
+        "report": str(run.folder / "report.html"),
+        "notes": told.get("notes", []),
+    }
+    value |= {
+        "examples": len(model.manifest),
+        "settings": to_json(model.task, settings_only=True),
+        **_network_facts(model),
+    }
+    scores = told["test"] or told["valid"]
+    first = next(iter(scores), "")
+    less = first in model.task.meter().lower_is_better
+
+    def shown(value: float) -> str:
+        return f"{value:.4f}" if less else f"{100 * value:.2f} %"
+
+    lines = []
+    if scores:
+        lines.append(f"{'test' if told['test'] else 'valid'} {first.replace('_', ' ')} {shown(scores[first])}")
+        interval = told.get("scores", {}).get(first)
+        if interval:
+            lines[0] += f" (95 % interval {shown(interval['low'])} to {shown(interval['high'])})"
+        rivals = told.get("baselines", {}).items()
+        lines += [f"  {WORDS.get(name, name)}: {shown(other[first])}" for name, other in rivals if first in other]
+    lines += [f"note: {note}" for note in value["notes"]]
+    folder = run.folder
+    lines += [f"{seconds(told['seconds'])} in all, {seconds(told['train_seconds'])} of it training"]
+    lines += [f"report   {folder / 'report.html'}", "", "next"]
+    lines += [f"  matinee evaluate {folder}", f"  matinee predict {folder} FILE...", f"  tensorboard --logdir {folder}"]
+    return Answer(value, "\n".join(lines))
+
+
+def _network_facts(model: Model) -> dict[str, Any]:
+    return {"parameters": sum(p.numel() for p in model.network.parameters()), "sha256": _weights(model)}
+
+
+def _weights(model: Model) -> str:
+    return sha256_of(model.run / "model" / "model.safetensors") if model.run is not None else ""
