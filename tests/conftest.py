@@ -10,12 +10,19 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from matinee.core.progress import Progress
 from matinee.core.registry import names, task_class
 from matinee.core.task import Data
 
 TASKS = names("tasks")
+
+# The same examples every time, on machines of any speed.
+settings.register_profile(
+    "house", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("house")
 
 
 @pytest.fixture(autouse=True)
