@@ -64,23 +64,29 @@ def machine(device: str = "auto", precision: str = "auto", threads: int = 0) -> 
 def _settle_threads() -> None:
     """Compute on one thread where several are slower: on cores that other programs use, they wait for each other.
 
-    A tenth of a second of the kind of work that a step is made of, with all threads and with one, once a process.
-    docs/decisions/threads-that-pay.md has the figures.
+    Looks three times, a few hundredths of a second of the kind of work that a step is made of, so that a neighbour's
+    short burst does not decide. docs/decisions/threads-that-pay.md has the figures.
     """
     several = torch.get_num_threads()
     if several == 1:
         return
     numbers = torch.ones(2**18)
 
-    def spent(threads: int) -> float:
+    def per_piece(threads: int) -> float:
         torch.set_num_threads(threads)
         numbers.add_(1.0)
-        began = time.perf_counter()
-        for _ in range(200):
+        began, count = time.perf_counter(), 0
+        while count < 100 and time.perf_counter() - began < 0.03:
             numbers.mul_(1.0)
-        return time.perf_counter() - began
+            count += 1
+        return (time.perf_counter() - began) / count
 
-    torch.set_num_threads(several if spent(several) < spent(1) * 1.2 else 1)
+    for pause in (0.0, 0.1, 0.2):
+        time.sleep(pause)
+        if per_piece(several) < 1.2 * per_piece(1):
+            torch.set_num_threads(several)
+            return
+    torch.set_num_threads(1)
 
 
 @functools.cache
