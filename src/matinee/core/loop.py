@@ -245,7 +245,10 @@ class _Training:
         return now.plan.left == 0
 
     def _per_step(self) -> float:
-        return (self.spent() - self.probe[1]) / max(1, self.now.step - self.probe[0])
+        steps = self.now.step - self.probe[0]
+        if not steps:  # the clock was set back this very step
+            return self.spent() / max(1, self.now.step)
+        return (self.spent() - self.probe[1]) / steps
 
     def _replay(self) -> None:
         """What the clock decided at this very point of the run that is continued, within a pass or at its end."""
