@@ -180,14 +180,12 @@ class Evaluate(Command):
         data = model.task.read(source, call.progress)
         data, notes = self._part(model, data, source)
         kept = baselines_of(model.run, self.task or None) if model.run is not None else None
-        if not kept and not len(data.train):
-            kept = {}
         select = str(model.facts.get("select") or "")
         told = evaluate(
             model,
             data,
             split=self.split,
-            baselines=kept or None if kept != {} else {},
+            baselines=kept or (None if len(data.train) else {}),
             select=select,
             progress=call.progress,
         )

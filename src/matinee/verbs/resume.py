@@ -56,6 +56,7 @@ def resume(
     shown, folder = progress or Progress(), Path(run)
     opened = Run.open(folder)
     if opened.finished and (folder / "model").is_dir():
+        shown.note(f"{folder}: this run has ended already; nothing was left to do.")
         return load(folder, task=task)
     record = opened.settings
     data = _data(record, data, task, shown)
