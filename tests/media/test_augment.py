@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from matinee.core.errors import SettingsError
+from matinee.core.moment import Moment
 from matinee.media.augment import Policy, augment, mixup
 
 EVERYTHING = Policy(flip=True, crop=2, scale=0.2, rotate=10, colour=0.3, cutout=4)
@@ -22,12 +23,8 @@ EACH = [
 ]
 
 
-def _generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
 def _pictures(channels: int = 3, count: int = 8) -> Tensor:
-    return torch.rand(count, channels, 12, 10, generator=_generator(99))
+    return torch.rand(count, channels, 12, 10, generator=torch.Generator().manual_seed(99))
 
 
 @pytest.mark.parametrize("policy", EACH)
@@ -39,9 +36,9 @@ def test_each_policy_varies_and_keeps_shape_range_format_and_is_repeatable(
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
     images = _pictures(channels).contiguous(memory_format=memory_format)
     original = images.clone()
-    first = augment(images, policy, _generator(3))
-    again = augment(images, policy, _generator(3))
-    other = augment(images, policy, _generator(4))
+    first = augment(images, policy, Moment(3))
+    again = augment(images, policy, Moment(3))
+    other = augment(images, policy, Moment(4))
     assert first.shape == images.shape
     assert first.dtype == images.dtype
     assert first.is_contiguous(memory_format=memory_format)
@@ -55,22 +52,20 @@ def test_each_policy_varies_and_keeps_shape_range_format_and_is_repeatable(
 @pytest.mark.parametrize("policy", EACH)
 def test_memory_format_does_not_change_the_numbers(policy: Policy) -> None:
     images = _pictures()
-    plain = augment(images, policy, _generator(5))
-    last = augment(images.contiguous(memory_format=torch.channels_last), policy, _generator(5))
+    plain = augment(images, policy, Moment(5))
+    last = augment(images.contiguous(memory_format=torch.channels_last), policy, Moment(5))
     assert torch.allclose(plain, last, atol=1e-5)
 
 
 def test_the_zero_policy_gives_the_input_back_and_draws_nothing() -> None:
-    images, generator = _pictures(), _generator()
-    before = generator.get_state()
-    assert augment(images, Policy(), generator) is images
-    assert torch.equal(generator.get_state(), before)
-    assert augment(images[:0], EVERYTHING, generator).shape == (0, 3, 12, 10)
+    images = _pictures()
+    assert augment(images, Policy(), Moment()) is images
+    assert augment(images[:0], EVERYTHING, Moment()).shape == (0, 3, 12, 10)
 
 
 def test_flip_mirrors_left_to_right() -> None:
     images = _pictures(count=64)
-    varied = augment(images, Policy(flip=True), _generator())
+    varied = augment(images, Policy(flip=True), Moment())
     mirrored = (varied == images.flip(3)).flatten(1).all(1)
     kept = (varied == images).flatten(1).all(1)
     assert bool((mirrored ^ kept).all())
@@ -80,16 +75,16 @@ def test_flip_mirrors_left_to_right() -> None:
 def test_given_flips_replace_chance() -> None:
     images = _pictures(count=4)
     flips = torch.tensor([True, False, True, False])
-    varied = augment(images, Policy(flip=True), _generator(), flips)
+    varied = augment(images, Policy(flip=True), Moment(), flips)
     assert torch.equal(varied[0::2], images[0::2].flip(3))
     assert torch.equal(varied[1::2], images[1::2])
-    assert augment(images, Policy(crop=1), _generator(), flips).shape == images.shape
+    assert augment(images, Policy(crop=1), Moment(), flips).shape == images.shape
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_crop_is_a_translation_with_reflected_borders(channels: int) -> None:
     images = _pictures(channels, count=32)
-    varied = augment(images, Policy(crop=2), _generator())
+    varied = augment(images, Policy(crop=2), Moment())
     padded = torch.nn.functional.pad(images, (2, 2, 2, 2), mode="reflect")
     windows = padded.unfold(2, 12, 1).unfold(3, 10, 1)
     same = (windows == varied[:, :, None, None]).flatten(4).all(4).all(1)
@@ -100,16 +95,16 @@ def test_crop_is_a_translation_with_reflected_borders(channels: int) -> None:
 
 def test_crop_larger_than_the_picture_stays_within() -> None:
     images = torch.rand(6, 1, 3, 4)
-    assert augment(images, Policy(crop=50), _generator()).shape == images.shape
+    assert augment(images, Policy(crop=50), Moment()).shape == images.shape
 
 
 def test_rotation_and_scale_leave_a_centred_disc_in_place() -> None:
     row, column = torch.meshgrid(torch.arange(33.0), torch.arange(65.0), indexing="ij")
     disc = ((row - 16) ** 2 + (column - 32) ** 2 < 8**2).float()[None, None].expand(16, 1, 33, 65)
-    turned = augment(disc, Policy(rotate=180), _generator())
+    turned = augment(disc, Policy(rotate=180), Moment())
     # Farther out the reflected border shows the disc again.
     assert float((turned - disc)[..., 16:49].abs().mean()) < 0.025
-    scaled = augment(disc, Policy(scale=0.25), _generator())
+    scaled = augment(disc, Policy(scale=0.25), Moment())
     areas = scaled.sum((1, 2, 3)) / disc.sum((1, 2, 3))
     assert 0.6 < float(areas.min()) < 0.95
     assert 1.05 < float(areas.max()) < 1.6
@@ -118,14 +113,14 @@ def test_rotation_and_scale_leave_a_centred_disc_in_place() -> None:
 def test_rotation_turns_by_the_angle_in_pictures_that_are_not_square() -> None:
     bar = torch.zeros(1, 1, 41, 81)
     bar[..., 19:22, 25:56] = 1
-    turned = [augment(bar, Policy(rotate=90), _generator(seed)) for seed in range(12)]
+    turned = [augment(bar, Policy(rotate=90), Moment(seed)) for seed in range(12)]
     # A turned bar keeps its area; a sheared or stretched one does not.
     assert all(abs(float(one[..., 20:61].sum()) / float(bar.sum()) - 1) < 0.1 for one in turned)
 
 
 def test_cutout_hides_at_most_its_square() -> None:
     images = _pictures(count=64)
-    varied = augment(images, Policy(cutout=4), _generator())
+    varied = augment(images, Policy(cutout=4), Moment())
     hidden = (varied != images).any(1).flatten(1).sum(1)
     assert int(hidden.max()) == 16
     assert int(hidden.min()) >= 4
@@ -134,13 +129,13 @@ def test_cutout_hides_at_most_its_square() -> None:
 def test_mixup_mixes_pictures_and_targets_by_the_same_share() -> None:
     images = torch.arange(8.0).view(8, 1, 1, 1).expand(8, 1, 4, 4)
     targets = torch.eye(8)
-    mixed, mixed_targets = mixup(images, targets, 0.4, _generator())
-    again, _ = mixup(images, targets, 0.4, _generator())
+    mixed, mixed_targets = mixup(images, targets, 0.4, Moment())
+    again, _ = mixup(images, targets, 0.4, Moment())
     assert torch.equal(mixed, again)
     assert torch.allclose(mixed_targets.sum(1), torch.ones(8))
     assert torch.allclose(mixed[:, 0, 0, 0], mixed_targets @ torch.arange(8.0), atol=1e-4)
     assert bool((mixed_targets.argmax(1) == torch.arange(8)).all())
-    same, same_targets = mixup(images, targets, 0.0, _generator())
+    same, same_targets = mixup(images, targets, 0.0, Moment())
     assert same is images
     assert same_targets is targets
 

@@ -16,6 +16,7 @@ from matinee.core.average import Average
 from matinee.core.errors import BundleError, MatineeError, SettingsError
 from matinee.core.measuring import measure, selecting
 from matinee.core.meter import Meter
+from matinee.core.moment import Moment
 from matinee.core.plan import PROBE_STEPS, Plan, rate_at
 from matinee.core.prefetch import ahead
 from matinee.core.progress import Progress, seconds
@@ -124,7 +125,6 @@ def fit(
     """
     training = _Training(data, network, settings, budget, keeper, progress or Progress(quiet=True))
     task, now, device = data.task, training.now, training.machine.device
-    generator = torch.Generator(device)
     # A checkpoint may have fallen on the last batch of a pass: then hooks hear of its end without a batch.
     step = Step(task, network, Batch(torch.empty(0), None), None, now.step, now.epoch)
     while now.plan.left and not now.stopped:
@@ -132,7 +132,7 @@ def fit(
         for batch in training.stream():
             seed = seed_of(settings.seed, 1, now.step)
             seed_torch(device, seed)
-            batch = task.augment(batch.to(device), generator.manual_seed(seed))
+            batch = task.augment(batch.to(device), Moment(seed, now.epoch, now.plan.share, run=settings.seed))
             step = Step(task, network, batch, None, now.step, now.epoch)
             for hook in hooks:
                 step.batch = hook.on_batch(step)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b, sha256
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,6 +14,7 @@ import numpy as np
 from matinee.core.examples import Array, Examples
 from matinee.core.ledger import Entry
 from matinee.core.meter import Meter
+from matinee.core.moment import Moment
 from matinee.core.pieces import Code, Piece
 from matinee.core.progress import Progress
 from matinee.core.settings import setting
@@ -27,17 +28,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step sees: ONE input tensor (batch, ...) and targets that only the task looks inside."""
+    """What one step sees: ONE input tensor (batch, ...) and targets that only the task looks inside.
+
+    rows: which rows of the columns these are, int64 (batch,), where the batch was gathered from columns.
+    """
 
     inputs: Tensor
     targets: Any
+    rows: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
-        return Batch(self.inputs.to(device, non_blocking=True), _moved(self.targets, device))
+        return Batch(self.inputs.to(device, non_blocking=True), _moved(self.targets, device), self.rows)
 
 
 def _moved(value: Any, device: torch.device) -> Any:
@@ -174,8 +179,8 @@ class Task(ABC):
         """Outputs for the loss; other than `infer` only where training sees the target (teacher forcing)."""
         return self.infer(network, batch.inputs)
 
-    def augment(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """The same batch, varied: tensor work on all of it at once."""
+    def augment(self, batch: Batch, moment: Moment) -> Batch:
+        """The same batch, varied: tensor work on all of it at once. All chance comes from the moment."""
         return batch
 
     def batches(
@@ -186,10 +191,13 @@ class Task(ABC):
         order: positions to visit, in order; None: each once, as they stand. A pass in a given order drops a last
         batch that is not full, unless it is the only one: every step then sees the same number of examples.
         """
+        import torch
+
         positions = np.arange(len(examples)) if order is None else order
         stop = len(positions) if order is None else max(size, len(positions) // size * size)
         for first in range(start * size, min(stop, len(positions)), size):
-            yield self.collate(examples.gather(positions[first : first + size]))
+            chosen = positions[first : first + size]
+            yield replace(self.collate(examples.gather(chosen)), rows=torch.from_numpy(examples.rows[chosen]))
 
     def steps(self, examples: Examples, size: int) -> int:
         """How many batches one shuffled pass has."""

@@ -1,10 +1,10 @@
 """Varying whole batches of pictures: tensor work on the batch's own device, no Python per picture.
 
     policy = Policy(flip=True, crop=2)
-    pictures = augment(pictures, policy, generator)
+    pictures = augment(pictures, policy, moment)
 
-The same generator state gives the same pictures, on every device: the random numbers are drawn where the generator
-lives and moved. A policy that asks for nothing draws nothing and returns its input.
+The same moment gives the same pictures, on every device. A policy that asks for nothing draws nothing and returns its
+input.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from matinee.core.errors import SettingsError
+from matinee.core.moment import Moment
 
 _GREY = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in the perceived brightness (ITU-R BT.601)."""
@@ -50,7 +51,7 @@ class Policy:
             raise SettingsError(f"--colour {self.colour}: colour is a share, from 0 to 1.")
 
 
-def augment(images: Tensor, policy: Policy, generator: torch.Generator, flips: Tensor | None = None) -> Tensor:
+def augment(images: Tensor, policy: Policy, moment: Moment, flips: Tensor | None = None) -> Tensor:
     """Varies float pictures (N, C, H, W), pixels 0 to 1; the same shape, type and memory format come back.
 
     `flips` (N,) bool says which pictures to mirror, instead of chance, where the policy flips at all.
@@ -61,19 +62,19 @@ def augment(images: Tensor, policy: Policy, generator: torch.Generator, flips: T
     if not policy.flip:
         flips = None
     elif flips is None:
-        flips = torch.rand(count, generator=generator, device=generator.device) < 0.5
+        flips = moment.uniform("flip", count) < 0.5
     if policy.scale or policy.rotate:
-        images = _warp(images, policy, generator, flips)
+        images = _warp(images, policy, moment, flips)
     elif policy.crop or flips is not None:
-        images = _move(images, policy.crop, generator, flips)
+        images = _move(images, policy.crop, moment, flips)
     if policy.colour:
-        images = _recolour(images, policy.colour, generator)
+        images = _recolour(images, policy.colour, moment)
     if policy.cutout:
-        images = _cut_out(images, policy.cutout, generator)
+        images = _cut_out(images, policy.cutout, moment)
     return images
 
 
-def mixup(images: Tensor, targets: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def mixup(images: Tensor, targets: Tensor, alpha: float, moment: Moment) -> tuple[Tensor, Tensor]:
     """Mixes each picture and its target with another's, by a share from Beta(alpha, alpha).
 
     images (N, C, H, W), targets (N, classes) one-hot or probabilities, in float; both come back mixed. After Zhang et
@@ -84,11 +85,9 @@ def mixup(images: Tensor, targets: Tensor, alpha: float, generator: torch.Genera
     count = images.shape[0]
     if alpha == 0 or count < 2:
         return images, targets
-    device = generator.device
-    partner = torch.randperm(count, generator=generator, device=device).to(images.device)
-    # torch draws no Beta from a generator of one's own; NumPy does, seeded from it.
-    seed = int(torch.randint(2**62, (), generator=generator, device=device))
-    drawn = np.random.default_rng(seed).beta(alpha, alpha, count)
+    chance = moment.numpy("mixup")
+    partner = torch.from_numpy(chance.permutation(count)).to(images.device)
+    drawn = chance.beta(alpha, alpha, count)
     share = torch.from_numpy(np.maximum(drawn, 1 - drawn)).to(images.device, images.dtype)
     mixed = torch.lerp(images[partner], images, share[:, None, None, None])
     return _like(mixed, images), torch.lerp(targets[partner], targets, share[:, None].to(targets.dtype))
@@ -100,10 +99,9 @@ def _like(images: Tensor, original: Tensor) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
 
 
-def _uniform(shape: tuple[int, ...], limit: float, generator: torch.Generator, device: torch.device) -> Tensor:
-    """Uniform from -limit to limit, drawn on the generator's device."""
-    drawn = torch.rand(shape, generator=generator, device=generator.device)
-    return (drawn * (2 * limit) - limit).to(device)
+def _within(limit: float, purpose: str, moment: Moment, images: Tensor, *shape: int) -> Tensor:
+    """Uniform from -limit to limit, (N, *shape)."""
+    return moment.uniform(purpose, images.shape[0], *shape, device=images.device) * (2 * limit) - limit
 
 
 def _reflected(positions: Tensor, length: int) -> Tensor:
@@ -112,7 +110,7 @@ def _reflected(positions: Tensor, length: int) -> Tensor:
     return (length - 1) - ((length - 1) - positions).abs()
 
 
-def _move(images: Tensor, crop: int, generator: torch.Generator, flips: Tensor | None) -> Tensor:
+def _move(images: Tensor, crop: int, moment: Moment, flips: Tensor | None) -> Tensor:
     """Translation with reflected borders and mirroring in one gather: every output pixel is one input pixel."""
     count, channels, height, width = images.shape
     device = images.device
@@ -120,9 +118,9 @@ def _move(images: Tensor, crop: int, generator: torch.Generator, flips: Tensor |
     rows = torch.arange(height, device=device).expand(count, height)
     columns = torch.arange(width, device=device).expand(count, width)
     if crop:
-        drawn = torch.rand((2, count, 1), generator=generator, device=generator.device).to(device)
-        rows = _reflected(rows + (drawn[0] * (2 * crop_rows + 1)).floor().long() - crop_rows, height)
-        columns = _reflected(columns + (drawn[1] * (2 * crop_columns + 1)).floor().long() - crop_columns, width)
+        drawn = moment.uniform("crop", count, 2, 1, device=device)
+        rows = _reflected(rows + (drawn[:, 0] * (2 * crop_rows + 1)).floor().long() - crop_rows, height)
+        columns = _reflected(columns + (drawn[:, 1] * (2 * crop_columns + 1)).floor().long() - crop_columns, width)
     if flips is not None:
         columns = torch.where(flips.to(device)[:, None], width - 1 - columns, columns)
     within = (rows[:, :, None] * width + columns[:, None, :]).view(count, 1, height * width)
@@ -136,13 +134,13 @@ def _move(images: Tensor, crop: int, generator: torch.Generator, flips: Tensor |
     return _like(moved, images)
 
 
-def _warp(images: Tensor, policy: Policy, generator: torch.Generator, flips: Tensor | None) -> Tensor:
+def _warp(images: Tensor, policy: Policy, moment: Moment, flips: Tensor | None) -> Tensor:
     """Scaling, rotation, translation and mirroring in one bilinear resampling with reflected borders."""
     count, _, height, width = images.shape
     device = images.device
-    angle = _uniform((count,), math.radians(policy.rotate), generator, device)
-    zoom = torch.exp(_uniform((count,), math.log1p(policy.scale), generator, device))
-    shift = _uniform((2, count), 2 * policy.crop, generator, device)
+    angle = _within(math.radians(policy.rotate), "rotate", moment, images)
+    zoom = torch.exp(_within(math.log1p(policy.scale), "scale", moment, images))
+    shift = _within(2 * policy.crop, "crop", moment, images, 2).T
     mirror = torch.ones(count, device=device)
     if flips is not None:
         mirror = torch.where(flips.to(device), -mirror, mirror)
@@ -156,10 +154,10 @@ def _warp(images: Tensor, policy: Policy, generator: torch.Generator, flips: Ten
     return _like(warped.to(images.dtype), images)
 
 
-def _recolour(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
+def _recolour(images: Tensor, share: float, moment: Moment) -> Tensor:
     """Brightness and contrast, and saturation where there is colour, each by a factor from 1 - share to 1 + share."""
-    factors = 1 + _uniform((3, images.shape[0], 1, 1, 1), share, generator, images.device)
-    brightness, contrast, saturation = factors.to(images.dtype).unbind(0)
+    factors = 1 + _within(share, "colour", moment, images, 3, 1, 1, 1)
+    brightness, contrast, saturation = factors.to(images.dtype).unbind(1)
     mean = images.mean((1, 2, 3), keepdim=True)
     images = (images - mean) * contrast + mean * brightness
     if images.shape[1] == 3:
@@ -168,12 +166,12 @@ def _recolour(images: Tensor, share: float, generator: torch.Generator) -> Tenso
     return images.clamp(0, 1)
 
 
-def _cut_out(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
+def _cut_out(images: Tensor, side: int, moment: Moment) -> Tensor:
     """A square around a random pixel, cut off at the border, becomes the picture's mean colour."""
     count, _, height, width = images.shape
-    drawn = torch.rand((2, count, 1), generator=generator, device=generator.device).to(images.device)
-    top = (drawn[0] * height).floor() - side // 2
-    left = (drawn[1] * width).floor() - side // 2
+    drawn = moment.uniform("cutout", count, 2, 1, device=images.device)
+    top = (drawn[:, 0] * height).floor() - side // 2
+    left = (drawn[:, 1] * width).floor() - side // 2
     row = torch.arange(height, device=images.device)
     column = torch.arange(width, device=images.device)
     rows = (row >= top) & (row < top + side)

@@ -16,6 +16,7 @@ from matinee.core.errors import SettingsError
 from matinee.core.examples import Array, Examples
 from matinee.core.ledger import Entry
 from matinee.core.meter import Meter
+from matinee.core.moment import Moment
 from matinee.core.pieces import Gallery, Picture, Piece
 from matinee.core.progress import Progress
 from matinee.core.scores import ClassificationMeter
@@ -27,7 +28,6 @@ from matinee.media.pictures import decode
 from matinee.media.thumbnails import mirror_safe, thumbnail_prints
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
 
     from matinee.core.model import Model
@@ -265,7 +265,7 @@ class ImageClassification(Task):
         # The permuted view is channels-last already: nothing is copied but the change of type.
         return Batch(columns["image"].permute(0, 3, 1, 2).float().div_(255), columns["label"].long())
 
-    def augment(self, batch: Batch, generator: torch.Generator) -> Batch:
+    def augment(self, batch: Batch, moment: Moment) -> Batch:
         """Flips, shifts, scales, turns, recolours, paints over and mixes the pictures of a batch."""
         from matinee.media.augment import Policy, augment, mixup
 
@@ -277,13 +277,14 @@ class ImageClassification(Task):
             colour=self.colour or 0.0,
             cutout=self.cutout or 0,
         )
-        inputs, targets = augment(batch.inputs, policy, generator), batch.targets
+        turns = moment.alternately(batch.rows) if self.flip and batch.rows is not None else None
+        inputs, targets = augment(batch.inputs, policy, moment, turns), batch.targets
         if self.mixup:
             import torch
 
             certain = torch.nn.functional.one_hot(targets, len(self.classes)).float()
-            inputs, targets = mixup(inputs, certain, self.mixup, generator)
-        return Batch(inputs, targets)
+            inputs, targets = mixup(inputs, certain, self.mixup, moment)
+        return dataclasses.replace(batch, inputs=inputs, targets=targets)
 
     def loss(self, outputs: Any, batch: Batch) -> Tensor:
         """Cross-entropy, or focal loss (Lin et al., 2017), with label smoothing and class weights."""
