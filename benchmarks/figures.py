@@ -10,9 +10,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-import random
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,7 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-MATINEE = [sys.executable, "-m", "matinee"]
+import rows_parts as parts
+from measure import MATINEE, Bench, FailedError, Line, SkippedError, run, told, trained
 
 
 def main() -> None:
@@ -37,36 +36,11 @@ def main() -> None:
     for name in wanted:
         with tempfile.TemporaryDirectory() as room:
             began = time.perf_counter()
-            row = ROWS[name](data, Path(room))
+            try:
+                row = ROWS[name](data, Path(room))
+            except (FailedError, SkippedError) as error:
+                sys.exit(f"{name}: {error}")
             print(json.dumps({"row": name, **row, "wall": round(time.perf_counter() - began, 1)}), flush=True)
-
-
-def trained(source: str | Path, room: Path, *settings: str) -> dict[str, Any]:
-    """What `matinee train --json` says, with the wall time of the whole command."""
-    command = [*MATINEE, "train", str(source), "--json", "--quiet", "--out", str(room / "run"), *settings]
-    began = time.perf_counter()
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=os.environ | {"MATINEE_CACHE": str(room / "cache")}
-    )
-    if done.returncode:
-        sys.exit(done.stderr)
-    return {**json.loads(done.stdout), "command_seconds": time.perf_counter() - began}
-
-
-def told(result: dict[str, Any], *settings: str) -> dict[str, Any]:
-    """The figures of a model's row."""
-    scores = json.loads((Path(result["run"]) / "evaluation.json").read_text())
-    first = next(iter(scores["scores"]))
-    return {
-        "settings": " ".join(settings),
-        first: round(scores["scores"][first]["value"], 4),
-        "interval": [round(scores["scores"][first][k], 4) for k in ("low", "high")],
-        "ece": round(scores["scores"]["ece"]["value"], 4),
-        "rivals": {name: round(other[first], 4) for name, other in scores["baselines"].items()},
-        "epochs": result["epochs"],
-        "train_seconds": round(result["train_seconds"], 1),
-        "command_seconds": round(result["command_seconds"], 1),
-    }
 
 
 def table(path: Path, rows: list[tuple[str, str, str]]) -> Path:
@@ -74,68 +48,6 @@ def table(path: Path, rows: list[tuple[str, str, str]]) -> Path:
     with open(path, "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("file", "label", "split"), *rows])
     return path
-
-
-def startup(data: Path, room: Path) -> dict[str, Any]:
-    """`matinee --help` and `import matinee`, medians of 9 whole processes."""
-
-    def median(command: list[str]) -> float:
-        times = []
-        for _ in range(10):
-            began = time.perf_counter()
-            subprocess.run(command, capture_output=True, check=True)
-            times.append(time.perf_counter() - began)
-        return round(statistics.median(times[1:]), 3)
-
-    python = [sys.executable, "-c"]
-    return {
-        "help": median([*MATINEE, "--help"]),
-        "train --help": median([*MATINEE, "train", "--help"]),
-        "import matinee": median([*python, "import matinee"]),
-        "python alone": median([*python, "pass"]),
-    }
-
-
-def decode(data: Path, room: Path) -> dict[str, Any]:
-    """First and second reading of CIFAR-10's 60,000 JPEG files, against one process's plain Pillow loop.
-
-    The rates are taken in turn, three times. The whole `matinee.read` also looks for near duplicates before it splits.
-    """
-    import numpy as np
-    from PIL import Image
-
-    from matinee.media.picture_table import PictureRequest, read_pictures
-
-    files = sorted((data / "cifar10").glob("t*/*/*.jpg"))
-    some = random.Random(0).sample(files, 12_000)
-    plain, table_rate, second, whole, again = [], [], [], [], []
-    for turn in range(3):
-        began = time.perf_counter()
-        for path in some:
-            np.asarray(Image.open(path).convert("RGB"))
-        plain.append(len(some) / (time.perf_counter() - began))
-        os.environ["MATINEE_CACHE"] = str(room / f"table{turn}")
-        for times in (table_rate, second):
-            began = time.perf_counter()
-            read_pictures(data / "cifar10", PictureRequest())
-            times.append(time.perf_counter() - began)
-        code = f"import matinee; matinee.read({str(data / 'cifar10')!r})"
-        os.environ["MATINEE_CACHE"] = str(room / f"whole{turn}")
-        for times in (whole, again):
-            began = time.perf_counter()
-            subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-            times.append(time.perf_counter() - began)
-    cores = len(os.sched_getaffinity(0))
-    rate = 60_000 / statistics.median(table_rate)
-    return {
-        "pillow, files/s on one core": round(statistics.median(plain)),
-        "first read, files/s": round(rate),
-        "of pillow x cores": round(rate / statistics.median(plain) / cores, 3),
-        "first read, s": round(statistics.median(table_rate), 2),
-        "second read, s": round(statistics.median(second), 2),
-        "first matinee.read with the process, s": round(statistics.median(whole), 2),
-        "second matinee.read with the process, s": round(statistics.median(again), 2),
-    }
 
 
 def digits(data: Path, room: Path) -> dict[str, Any]:
@@ -227,67 +139,25 @@ def hymenoptera(data: Path, room: Path) -> dict[str, Any]:
     return {"seeds": out, "mean": round(statistics.mean(row["accuracy"] for row in out), 4)}
 
 
-def overhead(data: Path, room: Path) -> dict[str, Any]:
-    """The loop with a trivial network against a bare PyTorch loop over the same gathers; medians of 7 pairs, in ms."""
-    import dataclasses
+def of_suite(row: Callable[[Bench], list[Line]]) -> Callable[[Path, Path], dict[str, Any]]:
+    """A row of the suite as one of these, with all the data."""
 
-    import torch
+    def shown(data: Path, room: Path) -> dict[str, Any]:
+        return {"lines": [line.to_json() for line in row(Bench(data, room, full=True))]}
 
-    from matinee.core.loop import fit
-    from matinee.core.registry import task_class
-    from matinee.core.runtime import order_of
-    from matinee.core.train_settings import TrainSettings
-
-    toy = task_class("image-classification")(network="linear", size="m").toy()  # type: ignore[call-arg]
-    toy = dataclasses.replace(toy, valid=toy.valid.take(toy.valid.rows[:1] * 0))
-    task, size, epochs = toy.task.choose(toy, None), 32, 200
-    settings = TrainSettings(
-        epochs=epochs, batch_size=size, optimiser="sgd", learning_rate=1e-3, weight_decay=0.0, average=0.0, clip=0.0,
-        precision="float32",
-    ).advised({})  # fmt: skip
-    steps = task.steps(toy.train, size) * epochs
-
-    def ours() -> float:
-        began = time.perf_counter()
-        fit(dataclasses.replace(toy, task=task), task.build(), settings)
-        return time.perf_counter() - began
-
-    def bare() -> float:
-        network = task.build()
-        optimiser = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, nesterov=True, fused=True)
-        began = time.perf_counter()
-        for epoch in range(epochs):
-            order = order_of(len(toy.train), epoch)
-            for first in range(0, len(order) // size * size, size):
-                batch = task.collate(toy.train.gather(order[first : first + size]))
-                loss = task.loss(network(batch.inputs), batch)
-                optimiser.zero_grad(set_to_none=True)
-                loss.backward()
-                optimiser.step()
-        return time.perf_counter() - began
-
-    ours(), bare()
-    pairs = [(ours(), bare()) for _ in range(7)]
-    per = [1000 * (a - b) / steps for a, b in pairs]
-    return {
-        "ours, ms a step": round(1000 * statistics.median(a for a, _ in pairs) / steps, 4),
-        "bare, ms a step": round(1000 * statistics.median(b for _, b in pairs) / steps, 4),
-        "overhead, ms a step": round(statistics.median(per), 4),
-        "spread": [round(min(per), 4), round(max(per), 4)],
-    }
+    return shown
 
 
 def resume(data: Path, room: Path) -> dict[str, Any]:
     """verify-resume with 20 kills, on the default network."""
     command = [*MATINEE, "verify-resume", "digits", "--kills", "20", "--batch-size", "64", "--json", "--quiet"]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"MATINEE_CACHE": str(room)})
-    said = json.loads(done.stdout)
+    said = json.loads(run(command, cache=room).out)
     return {k: said[k] for k in ("exact", "kills", "steps", "tensors", "numbers", "differences")}
 
 
 ROWS: dict[str, Callable[[Path, Path], dict[str, Any]]] = {
-    "startup": startup,
-    "decode": decode,
+    "startup": of_suite(parts.startup),
+    "decode": of_suite(parts.decode),
     "digits": digits,
     "mnist": mnist,
     "orl": orl,
@@ -295,7 +165,7 @@ ROWS: dict[str, Callable[[Path, Path], dict[str, Any]]] = {
     "lenet": lenet,
     "ck48": ck48,
     "hymenoptera": hymenoptera,
-    "overhead": overhead,
+    "overhead": of_suite(parts.overhead),
     "resume": resume,
 }
 

@@ -20,12 +20,14 @@ from typing import Any, NoReturn
 
 from matinee.core import registry
 from matinee.core.command import Answer, Call, Command
-from matinee.core.errors import MatineeError, SettingsError
+from matinee.core.errors import Interrupted, MatineeError, SettingsError
+from matinee.core.processes import speaks
 from matinee.core.progress import Progress
 from matinee.core.settings import add_flags, build, closest, rules
 from matinee.core.storage import unwritable
 
 INTERRUPTED = 130
+FIRST_WORD = 2.0  # seconds that the other processes of a training leave the first one to say what is wrong
 _LACK_OF_MEMORY = re.compile("out of memory|allocate memory|not enough memory")  # torch's words, in a RuntimeError
 
 
@@ -41,6 +43,10 @@ def main(words: Sequence[str] | None = None) -> int:
             return 0
         text = json.dumps(_finite(answer.value), ensure_ascii=True) if as_json else answer.text
         return answer.code if _put(text) else 1
+    except Interrupted as error:
+        if speaks():
+            _complain(str(error), as_json)
+        return error.exit_code
     except MatineeError as error:
         _complain(str(error), as_json)
         return error.exit_code
@@ -63,7 +69,7 @@ def main(words: Sequence[str] | None = None) -> int:
 def _put(text: str) -> bool:
     """Print the answer; False where standard output does not take it, which is told, unless its reader has gone."""
     try:
-        if text:
+        if text and speaks():
             print(printable(text), flush=True)
     except BrokenPipeError:
         _forget_output()
@@ -99,6 +105,12 @@ def _finite(value: Any) -> Any:
 
 
 def _complain(words: str, as_json: bool) -> None:
+    if not speaks():  # the first process says the same, if it has the same trouble; then this one is ended meanwhile
+        try:
+            time.sleep(FIRST_WORD)
+        except KeyboardInterrupt:
+            return
+        words = f"process {os.environ['RANK']}: {words}"
     with suppress(OSError):  # the exit code says it all the same
         print(printable(f"matinee: {words}"), file=sys.stderr, flush=True)
     if as_json:
@@ -121,7 +133,7 @@ def _dispatch(words: Sequence[str], began: float) -> Answer | None:
         raise SettingsError(f"{name}: there is no such verb. {closest(name, registry.names('verbs'))}")
     command = registry.command_class(name)
     given = vars(_parser(name, command, _own_task(words)).parse_args(words[1:]))
-    progress = Progress(quiet=given.pop("quiet"))
+    progress = Progress(quiet=given.pop("quiet") or not speaks())
     as_json, out = given.pop("json"), given.pop("out", None)
     own = {f.name for f in dataclasses.fields(command)}  # type: ignore[arg-type]
     grouped = {name for group in command.groups for name in rules(group)}

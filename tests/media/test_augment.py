@@ -8,7 +8,7 @@ from torch import Tensor
 
 from matinee.core.errors import SettingsError
 from matinee.core.moment import Moment
-from matinee.media.augment import Policy, augment, mixup
+from matinee.media.augment import Policy, augment, grown, mixup, views
 
 EVERYTHING = Policy(flip=True, crop=2, scale=0.2, rotate=10, colour=0.3, cutout=4)
 EACH = [
@@ -128,14 +128,14 @@ def test_cutout_hides_at_most_its_square() -> None:
 
 def test_mixup_mixes_pictures_and_targets_by_the_same_share() -> None:
     images = torch.arange(8.0).view(8, 1, 1, 1).expand(8, 1, 4, 4)
-    targets = torch.eye(8)
-    mixed, mixed_targets = mixup(images, targets, 0.4, Moment())
-    again, _ = mixup(images, targets, 0.4, Moment())
+    targets = torch.arange(8)
+    mixed, mixed_targets = mixup(images, targets, 8, 0.4, Moment())
+    again, _ = mixup(images, targets, 8, 0.4, Moment())
     assert torch.equal(mixed, again)
     assert torch.allclose(mixed_targets.sum(1), torch.ones(8))
     assert torch.allclose(mixed[:, 0, 0, 0], mixed_targets @ torch.arange(8.0), atol=1e-4)
     assert bool((mixed_targets.argmax(1) == torch.arange(8)).all())
-    same, same_targets = mixup(images, targets, 0.0, Moment())
+    same, same_targets = mixup(images, targets, 8, 0.0, Moment())
     assert same is images
     assert same_targets is targets
 
@@ -144,3 +144,55 @@ def test_mixup_mixes_pictures_and_targets_by_the_same_share() -> None:
 def test_impossible_policies_are_refused(setting: dict[str, float]) -> None:
     with pytest.raises(SettingsError, match=next(iter(setting))):
         Policy(**setting)  # type: ignore[arg-type]
+
+
+def test_pictures_grow_with_the_training_and_are_whole_in_its_last_quarter() -> None:
+    images = torch.rand(4, 3, 32, 40)
+
+    def sides(policy: Policy) -> list[tuple[int, ...]]:
+        shares = (0.0, 0.3, 0.5, 0.7, 0.8, 1.0)
+        return [tuple(augment(images, policy, Moment(), factor=grown(share)).shape[2:]) for share in shares]
+
+    expected = [(20, 24), (20, 24), (24, 32), (28, 36), (32, 40), (32, 40)]
+    assert sides(Policy()) == sides(Policy(crop=2)) == sides(EVERYTHING) == expected
+
+
+def test_shrinking_is_the_antialiased_bilinear_one_of_torch() -> None:
+    images = torch.rand(4, 3, 32, 40)
+    shrunk = augment(images, Policy(), Moment(), factor=0.625)
+    expected = torch.nn.functional.interpolate(images, (20, 24), mode="bilinear", antialias=True)
+    assert torch.allclose(shrunk, expected, atol=1e-6)
+
+
+def test_small_pictures_are_not_shrunk() -> None:
+    images = _pictures()
+    assert augment(images, Policy(), Moment(), factor=0.625) is images
+
+
+def test_colour_is_brightness_contrast_and_saturation_one_after_the_other() -> None:
+    images = torch.rand(5, 3, 6, 6)
+    moment = Moment(4)
+    brightness, contrast, saturation = (0.8 + 0.4 * moment.uniform("colour", 5, 3)).T[:, :, None, None, None]
+    mean = images.mean((1, 2, 3), keepdim=True)
+    varied = (images - mean) * contrast + mean * brightness
+    grey = (varied * torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(1, keepdim=True)
+    expected = torch.lerp(grey, varied, saturation).clamp(0, 1)
+    assert torch.allclose(augment(images, Policy(colour=0.2), moment), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("named", "count"), [("one", 1), ("two", 2), ("six", 6)])
+def test_views_share_one_whole_and_show_the_same_picture(named: str, count: int) -> None:
+    images = _pictures()
+    seen = views(images, named)
+    assert len(seen) == count
+    assert sum(share for _, share in seen) == pytest.approx(1)
+    assert all(view.shape == images.shape for view, _ in seen)
+    assert torch.equal(seen[0][0], images)
+    assert count < 2 or torch.equal(seen[1][0], images.flip(3))
+
+
+def test_a_part_of_a_batch_is_varied_as_in_the_whole() -> None:
+    images = _pictures(count=9)
+    whole = augment(images, EVERYTHING, Moment(7))
+    part = augment(images[4:], EVERYTHING, Moment(7, first=4))
+    assert torch.allclose(whole[4:], part, atol=1e-6)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import matinee
@@ -57,6 +58,19 @@ def test_a_folder_is_looked_into(run: Path, tmp_path: Path, capsys: pytest.Captu
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len(lines) == 40
     assert sum(Path(line["file"]).parent.name == line["label"] for line in lines) >= 38
+
+
+def test_what_is_no_picture_is_mentioned(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("notes.txt", "more.txt", ".hidden"):
+        (tmp_path / "photos" / name).write_text("")
+    (tmp_path / "photos" / "broken.png").write_text("no picture")
+    torch.set_num_threads(2)
+    assert main(["predict", str(run), str(tmp_path / "photos")]) == 1
+    torch.set_num_threads(1)
+    out, err = capsys.readouterr()
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert len(lines) == 41 and ["error" in line for line in lines].count(True) == 1
+    assert "passed over 2 files: not a picture" in err and "passed over 1 file: a hidden file" in err
 
 
 def test_python_takes_paths_bytes_arrays_and_pictures(run: Path, tmp_path: Path) -> None:

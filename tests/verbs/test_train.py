@@ -130,6 +130,8 @@ def test_every_setting_trains(toy: Data, given: dict[str, Any], quiet: Progress)
         ({"select": "beauty"}, "this task has the scores"),
         ({"freeze": 2}, "--start"),
         ({"start": "nowhere.safetensors"}, "nowhere"),
+        ({"parallel": "sharded", "optimiser": "adamw"}, "torchrun"),
+        ({"parallel": "both"}, "auto, data"),
     ],
 )
 def test_a_wrong_setting_is_named(toy: Data, given: dict[str, Any], words: str, quiet: Progress) -> None:
@@ -179,6 +181,17 @@ def test_without_validation_the_last_weights_are_kept(toy: Data, quiet: Progress
     assert model.facts["valid"] == {}
     none_at_all = matinee.train(replace(toy, valid=none, test=none), epochs=1, out=tmp_path / "bare", progress=quiet)
     assert (tmp_path / "bare" / "report.html").exists() and none_at_all.run is not None
+
+
+def test_a_checkpoint_that_cannot_be_written_stops_the_training(
+    toy: Data, quiet: Progress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, tensors: object, facts: object) -> None:
+        raise MatineeError(f"{path}: the disk is full.")
+
+    monkeypatch.setattr("matinee.core.runs.write_tensors", full)
+    with pytest.raises(MatineeError, match="the disk is full"):
+        matinee.train(toy, epochs=2, out=tmp_path / "run", progress=quiet)
 
 
 def test_a_setting_of_reading_comes_too_late(toy: Data, quiet: Progress) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+
+from matinee.core.sharding import local
 
 
 class Average:
@@ -16,33 +19,38 @@ class Average:
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.decay = decay
-        self._copy = copy.deepcopy(network).requires_grad_(False) if decay else None
-        self._targets = _moving(self._copy) if self._copy is not None else []
-        self._sources = _moving(network) if decay else []
+        moving = _moving(network) if decay else {}
+        self.names = tuple(moving)  # of the tensors that are averaged; none where nothing is
+        self._sources = [local(tensor) for tensor in moving.values()]
+        self._targets = [source.clone() for source in self._sources]
 
-    def update(self, network: nn.Module, step: int) -> None:
+    def update(self, step: int) -> None:
         """Move the average toward the weights as they are after `step` steps."""
-        if self._copy is None:
+        if not self.names:
             return
         decay = min(self.decay, (1 + step) / (10 + step))
         with torch.no_grad():
             torch._foreach_lerp_(self._targets, self._sources, 1.0 - decay)
 
-    def network(self, network: nn.Module) -> nn.Module:
-        """The network to score: the average, or the network itself where none is kept."""
-        return network if self._copy is None else self._copy
+    @contextmanager
+    def worn(self) -> Iterator[None]:
+        """Within, the network has the averaged weights: for scoring and keeping them."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
 
-    def state(self) -> dict[str, Tensor]:
-        """The averaged weights, for a checkpoint."""
-        return {} if self._copy is None else dict(self._copy.state_dict())
-
-    def load(self, state: dict[str, Tensor]) -> None:
-        """The reverse of `state`."""
-        if self._copy is not None:
-            self._copy.load_state_dict(state)
+    def _swap(self) -> None:
+        with torch.no_grad():
+            for target, source in zip(self._targets, self._sources, strict=True):
+                kept = source.clone()
+                source.copy_(target)
+                target.copy_(kept)
 
 
-def _moving(network: nn.Module) -> list[Tensor]:
+def _moving(network: nn.Module) -> dict[str, Tensor]:
     """Parameters and floating-point buffers; counters are left alone."""
-    buffers = [b for b in network.buffers() if b.is_floating_point()]
-    return [p.data for p in network.parameters()] + buffers
+    known = network.state_dict().keys()
+    buffers = {name: b for name, b in network.named_buffers() if b.is_floating_point() and name in known}
+    return {name: p.data for name, p in network.named_parameters()} | buffers

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from matinee.core.on_disk import beyond_memory
+
 if TYPE_CHECKING:
     import torch
 
@@ -44,14 +46,24 @@ class Examples:
         """One column of these examples, copied into memory: for narrow ones such as labels."""
         return np.asarray(self.columns[name])[self.rows]
 
-    def gather(self, positions: Array) -> dict[str, torch.Tensor]:
-        """The columns at these positions as fresh tensors, one copy each."""
+    def gather(self, positions: Array, following: Array | None = None) -> dict[str, torch.Tensor]:
+        """The columns at these positions as fresh tensors, one copy each.
+
+        following: positions that will be gathered next. Where a column is larger than memory, the disk is at them
+        while these are used.
+        """
         import torch
 
         rows, batch = self.rows[positions], {}
         for name, column in self.columns.items():
             values = np.empty((len(rows), *column.shape[1:]), column.dtype)
-            # "clip" lets numpy write straight into `values`; the rows are known to be in range.
-            np.take(column, rows, axis=0, out=values, mode="clip")
+            if far := beyond_memory(column):
+                far.announce(rows)
+                if following is not None:
+                    far.announce(self.rows[following])
+                far.read(rows, values)
+            else:
+                # "clip" lets numpy write straight into `values`; the rows are known to be in range.
+                np.take(column, rows, axis=0, out=values, mode="clip")
             batch[name] = torch.from_numpy(values)
         return batch

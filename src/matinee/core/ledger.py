@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -17,3 +18,11 @@ class Entry:
     file: str
     kind: str
     reason: str
+
+
+class Listed(list[str]):
+    """Files found for a person who named folders, and what lay there beside them."""
+
+    def __init__(self, files: Iterable[str], passed_over: Sequence[Entry] = ()) -> None:
+        super().__init__(files)
+        self.passed_over = passed_over

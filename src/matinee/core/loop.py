@@ -5,26 +5,30 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from matinee.core import checkpoints, optimisers
+from matinee.core import checkpoints, optimisers, processes
 from matinee.core.average import Average
 from matinee.core.errors import BundleError, MatineeError, SettingsError
 from matinee.core.measuring import measure, selecting
 from matinee.core.meter import Meter
 from matinee.core.moment import Moment
-from matinee.core.plan import PROBE_STEPS, Plan, rate_at
+from matinee.core.plan import PROBE_STEPS, Plan, outlook, rate_at
 from matinee.core.prefetch import ahead
 from matinee.core.progress import Progress, seconds
 from matinee.core.runtime import detached, machine, order_of, seed_of, seed_torch
+from matinee.core.sharding import part_of
+from matinee.core.standing import Keeper, Row, Standing
 from matinee.core.task import Batch, Data, Task
+from matinee.core.together import Team
 from matinee.core.train_settings import TrainSettings
 
-Row = dict[str, float]
+LOOK = 0.2  # seconds between two steps in which several processes agree on what the clock and the signals say
 
 
 @dataclass
@@ -58,50 +62,6 @@ class Hook:
         return False
 
 
-@dataclass
-class Standing:
-    """Where a run stands: with the tensors, all that a resume needs. best: the selecting score of the best model."""
-
-    plan: Plan
-    step: int = 0
-    epoch: int = 0
-    batch: int = 0
-    best: float | None = None
-    best_epoch: int = 0
-    stale: int = 0
-    spent: float = 0.0
-    stopped: bool = False
-    history: list[Row] = field(default_factory=list)
-
-
-class Keeper(Protocol):
-    """Who keeps a run on disk. The loop calls it; `core/runs.py` is one."""
-
-    def restore(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """Tensors and facts of the last checkpoint, or None at a fresh start."""
-
-    def due(self, step: int) -> bool:
-        """Whether the loop should save now."""
-
-    def save(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-        """Put a checkpoint in place."""
-
-    def keep_best(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-        """Put the best weights so far in place."""
-
-    def best(self) -> dict[str, Tensor]:
-        """The best weights so far."""
-
-    def log(self, row: Row) -> None:
-        """One line of metrics."""
-
-    def events(self) -> list[dict[str, int]]:
-        """What the clock decided in the run that is continued."""
-
-    def record(self, events: list[dict[str, int]]) -> None:
-        """Keep what the clock decided, before it takes effect."""
-
-
 def fit(
     data: Data,
     network: nn.Module,
@@ -124,15 +84,16 @@ def fit(
     MatineeError if the loss is no longer a number.
     """
     training = _Training(data, network, settings, budget, keeper, progress or Progress(quiet=True))
-    task, now, device = data.task, training.now, training.machine.device
+    task, now, team, device = data.task, training.now, training.team, training.machine.device
     # A checkpoint may have fallen on the last batch of a pass: then hooks hear of its end without a batch.
     step = Step(task, network, Batch(torch.empty(0), None), None, now.step, now.epoch)
     while now.plan.left and not now.stopped:
         network.train()
         for batch in training.stream():
             seed = seed_of(settings.seed, 1, now.step)
-            seed_torch(device, seed)
-            batch = task.augment(batch.to(device), Moment(seed, now.epoch, now.plan.share, run=settings.seed))
+            seed_torch(device, seed + team.processes.rank)
+            moment = Moment(seed, now.epoch, now.plan.share, first=team.first, run=settings.seed)
+            batch = task.augment(batch.to(device), moment)
             step = Step(task, network, batch, None, now.step, now.epoch)
             for hook in hooks:
                 step.batch = hook.on_batch(step)
@@ -141,7 +102,7 @@ def fit(
                 loss = task.loss(step.outputs, step.batch)
             for hook in hooks:
                 loss = hook.on_loss(step, loss)
-            training.move(loss, len(step.batch))
+            training.move(loss)
             for hook in hooks:
                 hook.on_step(step)
             if training.pause():
@@ -170,9 +131,10 @@ class _Training:
     ) -> None:
         self.data, self.network, self.settings, self.keeper, self.progress = data, network, settings, keeper, progress
         self.machine = machine(settings.device, settings.precision, settings.threads)
-        self.machine.place(network)
+        # The last batch of a pass is dropped where it is not full, unless it is the only one.
+        self.size = max(int(settings.batch_size or 1), processes.current().size)
+        self.team = Team(network, self.machine, settings, max(1, min(self.size, len(data.train))))
         self.select = selecting(data.task.meter(), settings.select)
-        self.size = int(settings.batch_size or 1)
         steps = data.task.steps(data.train, self.size)
         self.now = Standing(Plan.of(steps, settings.epochs, budget))
         self.optimiser = optimisers.build(
@@ -182,19 +144,22 @@ class _Training:
             weight_decay=float(settings.weight_decay or 0.0),
             momentum=float(settings.momentum or 0.0),
         )
+        self.team.adapt(self.optimiser)
         self.peaks = [float(group["lr"]) for group in self.optimiser.param_groups]
         self.average = Average(network, float(settings.average or 0.0))
         self.parameters = [p for p in network.parameters() if p.requires_grad]
         self.penalised = [p for p in self.parameters if p.dim() > 1] if settings.l1 else []
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.machine.device)
+        self.look = 0  # the next step after which the clock and the signals are looked at
+        self.news: dict[str, int] | None = None  # what the clock decided and the other processes do not know yet
         self.loss_count = 0
         self.best: dict[str, Tensor] | None = None
         self.recorded: list[dict[str, int]] = []
         self._restore()
         self.began = time.perf_counter() - self.now.spent
-        self.probe = (self.now.step, self.spent())
+        self.probe = (self.now.step, self.spent(), self.now.plan.share)
         self.warm = self.now.step + PROBE_STEPS  # the first steps pay for memory and kernels: they are not timed
-        self.validation = 0.4 * len(data.valid) / self.size  # in steps; measured at the first one
+        self.validation = 0.0  # seconds; guessed until the first one
 
     def spent(self) -> float:
         """Seconds of training so far, those before a resume included."""
@@ -207,17 +172,20 @@ class _Training:
         if self.settings.balanced and labels is None:
             raise SettingsError("--balanced: this task has no classes to balance.")
         order = order_of(len(examples), seed_of(self.settings.seed, 2, now.epoch), labels)
-        return ahead(task.batches(examples, self.network, self.size, order, now.batch), task.prefetch)
+        size, order = self.team.part(order)
+        return ahead(task.batches(examples, self.network, size, order, now.batch), task.prefetch)
 
-    def move(self, loss: Tensor, count: int) -> None:
+    def move(self, loss: Tensor) -> None:
         """One step of the optimiser."""
         settings, now = self.settings, self.now
-        self.loss_sum += loss.detach() * count
-        self.loss_count += count
+        loss = self.team.weighed(loss)
+        self.loss_sum += loss.detach()
+        self.loss_count += 1
         if self.penalised:
-            loss = loss + settings.l1 * torch.stack([p.abs().sum() for p in self.penalised]).sum()
+            penalty = settings.l1 * torch.stack([p.abs().sum() for p in self.penalised]).sum()
+            loss = loss + self.team.weighed(penalty)
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        self.team.backward(loss)
         if settings.clip:
             nn.utils.clip_grad_norm_(self.parameters, settings.clip, foreach=True)
         share = rate_at(now.plan.share, str(settings.schedule), float(settings.warmup or 0.0))
@@ -226,23 +194,59 @@ class _Training:
         self.optimiser.step()
         now.step += 1
         now.batch += 1
-        self.average.update(self.network, now.step)
+        self.average.update(now.step)
         now.plan.advance()
 
     def pause(self) -> bool:
         """Between two steps: the clock, the checkpoint, the live line. True where the schedule has ended."""
         now = self.now
         if now.step == self.warm:
-            self.probe = (now.step, self.spent())
+            self.probe = (now.step, self.spent(), now.plan.share)
         if self.recorded:
             self._replay()
-        elif now.plan.due(now.step, self.spent(), self.probe[0]):
-            self._replan(self.validation * self._per_step())
-        if self.keeper is not None and self.keeper.due(now.step):
-            self.checkpoint(True)
+        if now.step >= self.look:
+            if not self.recorded and self.team.processes.first and now.plan.due(now.step, self.spent(), self.probe[0]):
+                self._replan()
+            self.checkpoint(False)
         if self.progress.due():
             self._draw()
         return now.plan.left == 0
+
+    def checkpoint(self, ended: bool) -> None:
+        """Save all that a resume needs where it is time to, and stop where somebody asked for that."""
+        now, keeper = self.now, self.keeper
+        asked, due = (keeper.asked, keeper.due(now.step)) if keeper is not None else (False, False)
+        if not self.team.processes.alone:
+            asked, due, ended = self._agree(asked, due, ended)
+        if keeper is None or not (asked or due or ended):
+            return
+        now.spent = self.spent()
+        tensors, groups = checkpoints.flatten(self.network, self.average, self.optimiser, keeper.here)
+        losses = self.team.processes.gathered(np.array([self.loss_sum.item()]))
+        tensors["loop.loss_sum"] = torch.from_numpy(losses)  # one number for each process
+        keeper.save(tensors, {**vars(now), "plan": now.plan.to_json(), "groups": groups, "loss_count": self.loss_count})
+        if asked:
+            keeper.stop(now.step)
+
+    def _agree(self, asked: bool, due: bool, ended: bool) -> tuple[bool, bool, bool]:
+        """The same, for all processes: the clock of the first one, and whatever any of them was asked.
+
+        They say so to each other in steps that the first one names the last time, so that most steps need no word.
+        """
+        now, group = self.now, self.team.processes
+        news = self.news or {"left": 0, "every": 0}
+        clock = [float(due), float(self.news is not None), news["left"], news["every"], self._next_look()]
+        said = group.sums([float(asked), float(ended), *(clock if group.first else [0.0] * len(clock))])
+        if said[3] and not group.first:
+            event = {"step": now.step, "epoch": now.epoch, "left": int(said[4]), "every": int(said[5])}
+            now.plan.apply(event)
+        self.news, self.look = None, int(said[6])
+        now.stopped = said[1] > 0
+        return said[0] > 0, said[2] > 0, said[1] > 0
+
+    def _next_look(self) -> int:
+        steps, every = int(LOOK / max(self._per_step(), 1e-6)), self.settings.checkpoint_steps
+        return self.now.step + max(1, min(steps, every - self.now.step % every) if every else steps)
 
     def _per_step(self) -> float:
         steps = self.now.step - self.probe[0]
@@ -256,12 +260,17 @@ class _Training:
         if (event["step"], event["epoch"]) == (now.step, now.epoch):
             now.plan.apply(self.recorded.pop(0))
 
-    def _replan(self, per_validation: float) -> None:
+    def _replan(self) -> None:
         now = self.now
         known = len(now.plan.events)
-        now.plan.fit((now.step, now.epoch), now.plan.budget - self.spent(), self._per_step(), per_validation)
-        if self.keeper is not None and len(now.plan.events) > known:
-            self.keeper.record(now.plan.events)
+        per_step = self._per_step() * outlook(self.data.task.effort, self.probe[2], now.plan.share)
+        guess = 0.4 * len(self.data.valid) / self.size * per_step
+        now.plan.fit((now.step, now.epoch), now.plan.budget - self.spent(), per_step, self.validation or guess)
+        self.probe = (now.step, self.spent(), now.plan.share)
+        if len(now.plan.events) > known:
+            self.news = now.plan.events[-1]
+            if self.keeper is not None:
+                self.keeper.record(now.plan.events)
 
     def end_pass(self) -> Row | None:
         """The end of a pass over the examples: validate where it is time to, log, remember the best."""
@@ -269,7 +278,7 @@ class _Training:
         now.epoch, now.batch = now.epoch + 1, 0
         if now.epoch % now.plan.every and now.plan.left:
             return None
-        loss = (self.loss_sum / max(1, self.loss_count)).item()
+        loss = sum(self.team.processes.sums([self.loss_sum.item()])) / max(1, self.loss_count)
         if not math.isfinite(loss):
             raise MatineeError(
                 f"the loss is no longer a number after {now.step} steps: the learning rate "
@@ -277,24 +286,26 @@ class _Training:
                 f"{float(self.settings.learning_rate or 0) / 10:g}."
             )
         began, per_step = self.spent(), self._per_step()
-        network = self.average.network(self.network)
-        scores = measure(self.data.task, network, self.data.valid, self.machine) if len(self.data.valid) else {}
+        valid = self.data.valid
+        with self.average.worn():
+            scores = measure(self.data.task, self.network, valid, self.machine) if len(valid) else {}
+            self._remember(scores)
         row = {"epoch": now.epoch, "step": now.step, "loss": loss, **scores}
-        self._remember(network, scores)
         ended = self.spent()
+        self.validation = ended - began
         row |= {"seconds": ended, "examples_per_second": self.size / per_step if per_step else 0.0}
         now.history.append(row)
         self.loss_sum.zero_()
         self.loss_count = 0
         self._log(row)
-        if not math.isinf(now.plan.budget) and now.plan.left and not self.recorded:
-            self._replan(ended - began)
-        elif self.recorded:
+        if self.recorded:
             self._replay()
-        self.probe = (now.step, self.spent())
+        elif not math.isinf(now.plan.budget) and now.plan.left and self.team.processes.first:
+            self._replan()
+        self.probe = (now.step, self.spent(), now.plan.share)
         return row
 
-    def _remember(self, network: nn.Module, scores: Row) -> None:
+    def _remember(self, scores: Row) -> None:
         now, meter = self.now, self.data.task.meter()
         if scores:
             new, better = scores[self.select], meter.better(self.select, scores[self.select], now.best)
@@ -303,9 +314,10 @@ class _Training:
                 return
             now.best = new if better or now.best is None else now.best
         now.best_epoch = now.epoch
-        self.best = detached(network.state_dict())
+        self.best = detached(self.network.state_dict())
         if self.keeper is not None:
-            self.keeper.keep_best(self.best, {"epoch": now.epoch, "scores": scores})
+            best = checkpoints.snapshot(self.best, self.keeper.here)
+            self.keeper.keep_best(best, {"epoch": now.epoch, "scores": scores})
 
     def _slack(self, meter: Meter) -> float:
         """How much worse than the best a later model may score and still be kept.
@@ -322,43 +334,40 @@ class _Training:
         """Whether early stopping has waited long enough."""
         return bool(self.settings.patience) and self.now.stale >= self.settings.patience
 
-    def checkpoint(self, at_once: bool) -> None:
-        """Save all that a resume needs, where there is a keeper and it is time."""
-        if self.keeper is None or not (at_once or self.keeper.due(self.now.step)):
-            return
-        now = self.now
-        now.spent = self.spent()
-        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
-        tensors |= {f"average.{k}": v for k, v in self.average.state().items()}
-        state, groups = checkpoints.flatten(self.optimiser)
-        tensors |= {f"optimiser.{k}": v for k, v in state.items()}
-        tensors["loop.loss_sum"] = self.loss_sum
-        facts = {**vars(now), "plan": now.plan.to_json(), "groups": groups, "loss_count": self.loss_count}
-        self.keeper.save(tensors, facts)
-
     def _restore(self) -> None:
-        found = self.keeper.restore() if self.keeper is not None else None
-        if found is None or self.keeper is None:
+        keeper, group = self.keeper, self.team.processes
+        if keeper is None:
+            return
+        tensors, facts, events = checkpoints.found(keeper, group)
+        if facts is None:
             return
         try:
-            self._take_up(self.keeper, *found)
+            self._take_up(keeper, tensors, facts, events)
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise BundleError("the checkpoint is of another run, or damaged: it does not fit this network.") from error
 
-    def _take_up(self, keeper: Keeper, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-        self.network.load_state_dict(_under(tensors, "network."))
-        self.average.load(_under(tensors, "average."))
-        checkpoints.restore(self.optimiser, _under(tensors, "optimiser."), facts.pop("groups"))
-        self.loss_sum, self.loss_count = tensors["loop.loss_sum"].to(self.machine.device), facts.pop("loss_count")
+    def _take_up(
+        self, keeper: Keeper, tensors: dict[str, Tensor], facts: dict[str, Any], events: list[dict[str, int]]
+    ) -> None:
+        group, network = self.team.processes, self.network
+        checkpoints.restore(network, self.average, self.optimiser, tensors, facts.pop("groups"), group)
+        losses = facts.pop("losses")
+        self.loss_sum.fill_(losses[group.rank] if len(losses) == group.size else sum(losses) * group.first)
+        self.loss_count = facts.pop("loss_count")
         self.now = Standing(**{**facts, "plan": Plan.from_json(facts["plan"])})
-        self.recorded = keeper.events()[len(self.now.plan.events) :]
-        self.best = keeper.best() if self.now.best_epoch else None
+        self.recorded = events[len(self.now.plan.events) :]
+        if self.now.best_epoch:
+            best = dict(group.spread(group.leading(keeper.best) or {}))
+            self.best = {name: part_of(best[name], tensor) for name, tensor in network.state_dict().items()}
 
     def finish(self) -> None:
         """Leave the best weights in the network."""
+        self.team.end()
         if self.best is not None:
             self.network.load_state_dict(self.best)
         self.network.eval()
+        if self.keeper is not None:
+            self.keeper.settle()
         self.progress.clear()
 
     def _log(self, row: Row) -> None:
@@ -374,15 +383,12 @@ class _Training:
 
     def _draw(self) -> None:
         now, per_step = self.now, self._per_step()
-        loss = (self.loss_sum / max(1, self.loss_count)).item()
+        loss = self.loss_sum.item() / max(1, self.loss_count) / self.team.share
         best = f"  best {self.select} {self._figure(now.best)}" if now.best is not None else ""
         epochs = now.epoch + math.ceil((now.batch + now.plan.left) / now.plan.steps_per_epoch)
         settled = now.plan.wanted is not None or now.plan.events
-        left = f"  {seconds(now.plan.left * per_step)} left" if settled else "  measuring the speed"
+        dearer = outlook(self.data.task.effort, self.probe[2], now.plan.share)
+        left = f"  {seconds(now.plan.left * per_step * dearer)} left" if settled else "  measuring the speed"
         of = f"/{epochs}" if settled else ""
         rate = self.size / per_step if per_step else 0.0
         self.progress.live(f"epoch {now.epoch + 1}{of}  {rate:,.0f} examples/s  loss {loss:.4f}{best}{left}")
-
-
-def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -5,11 +5,13 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from matinee.core import processes
 from matinee.core.errors import SettingsError
 from matinee.core.examples import Examples
 from matinee.core.meter import Meter
 from matinee.core.prefetch import ahead
 from matinee.core.runtime import Machine, order_of
+from matinee.core.sharding import is_sharded
 from matinee.core.task import Task
 
 MEASURE_BATCH = 256
@@ -25,14 +27,25 @@ def selecting(meter: Meter, wanted: str) -> str:
 
 @torch.inference_mode()
 def collect(task: Task, network: nn.Module, examples: Examples, where: Machine) -> Meter:
-    """A meter that has seen every example once."""
-    meter = task.meter()
+    """A meter that has seen every example once, wherever: several processes each score a part, all get all rows."""
+    group, meter = processes.current(), task.meter()
     network.eval()
-    for batch in ahead(task.batches(examples, network, MEASURE_BATCH, None), task.prefetch):
+    # In whole batches, so that each of them has the same examples however many processes there are.
+    batches = -(-len(examples) // MEASURE_BATCH)
+    first, end = group.part(batches)
+    mine = examples if group.alone else examples.at(examples.rows[first * MEASURE_BATCH : end * MEASURE_BATCH])
+    part = mine if group.alone or len(mine) else examples.at(examples.rows[:MEASURE_BATCH])
+    for batch in ahead(task.batches(part, network, MEASURE_BATCH, None), task.prefetch):
         batch = batch.to(where.device)
         with where.autocast():
             outputs = task.infer(network, batch.inputs)
         meter.update(outputs, batch)
+    if not group.alone:
+        if is_sharded(network):  # the others may have a batch more, and need this process's weights for it
+            for _ in range(max(1, end - first), -(-batches // group.size)):
+                with where.autocast():
+                    task.infer(network, batch.inputs)
+        meter.keep({name: group.gathered(rows[: len(mine)]) for name, rows in meter.rows().items()})
     return meter
 
 

@@ -70,6 +70,12 @@ class Meter(ABC):
         for name, values in self.collect(outputs, batch).items():
             self._kept.setdefault(name, []).append(values.detach())
 
+    def keep(self, rows: Rows) -> None:
+        """These rows in place of those so far: where several processes each scored a part."""
+        import torch
+
+        self._kept = {name: [torch.from_numpy(values)] for name, values in rows.items()}
+
     def rows(self) -> dict[str, Array]:
         """All rows so far, in the order in which they came."""
         import torch

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from matinee.core.errors import BundleError, MatineeError, SettingsError
+from matinee.core.errors import BundleError, DataError, MatineeError, SettingsError
 from matinee.core.reading import task_name
 from matinee.core.registry import trusted_task_class
 from matinee.core.settings import from_json, to_json
@@ -41,10 +41,18 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from matinee.core.quick import Kept
+
 FORMAT = 1
 CONFIG_LIMIT = 64 * 2**20
 FACTS = {"source": str, "source_path": str, "version": str, "select": str, "valid": dict, "test": dict}
 FILES = ("config.json", "model.safetensors", "manifest.json", "README.md", "tokenizer.json")
+
+
+def _nothing_kept() -> Kept:
+    from matinee.core.quick import Kept
+
+    return Kept()
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,7 @@ class Model:
     facts: Mapping[str, Any] = field(default_factory=dict)
     run: Path | None = None
     held_back: frozenset[str] = frozenset()
+    kept: Kept = field(default_factory=_nothing_kept, init=False, repr=False, compare=False)
 
     @property
     def precision(self) -> str:
@@ -69,11 +78,27 @@ class Model:
         asked = self.facts.get("train")
         return str(asked.get("precision", "auto")) if isinstance(asked, dict) else "auto"
 
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        import torch
+
+        parameter = next(self.network.parameters(), None)
+        return torch.device("cpu") if parameter is None else parameter.device
+
     def predict(self, raws: Sequence[Any]) -> list[dict[str, Any]]:
         """An answer for each raw file or value, as `matinee predict` prints it. Raises DataError for a bad one."""
+        from matinee.core.answering import answered
+
         if isinstance(raws, str | bytes | Path):
             raise SettingsError("predict takes a list: model.predict([file])")
-        return self.answer(self.task.encode(raws)) if len(raws) else []
+        answers: list[dict[str, Any]] = []
+        for batch in answered(self, raws):
+            for _, answer in batch:
+                if isinstance(answer, DataError):
+                    raise answer
+                answers.append(answer)
+        return answers
 
     def answer(self, inputs: torch.Tensor) -> list[dict[str, Any]]:
         """An answer for each row of an input tensor."""
@@ -81,10 +106,10 @@ class Model:
 
         from matinee.core.runtime import machine
 
-        parameter = next(self.network.parameters(), inputs)
-        where = machine(str(parameter.device), self.precision)
+        where = machine(str(self.device), self.precision, settle=False)
+        network = self.kept.form(self.network, where.precision)
         with torch.inference_mode(), where.autocast():
-            outputs = self.task.infer(self.network.eval(), inputs.to(parameter.device))
+            outputs = self.task.infer(network, inputs.to(where.device))
         return self.task.decode(outputs)
 
     def save(self, folder: str | Path) -> Path:
@@ -250,8 +275,10 @@ def _planned(task: Task, folder: Path) -> nn.Module:
     """The network without memory for its weights. Raises BundleError where the file of its weights is far larger."""
     import torch
 
+    from matinee.core.quick import Unfilled
+
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), Unfilled():
             network = task.build()
     except (MatineeError, ValueError, TypeError, KeyError, IndexError, ArithmeticError, RuntimeError) as error:
         words = " ".join(str(error).split())[:200]
@@ -273,7 +300,7 @@ def _filled(network: nn.Module, folder: Path, device: str) -> nn.Module:
         odd = min(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
         raise BundleError(f"{folder}: the weights do not fit the network (at {odd!r}).")
     network.load_state_dict(tensors, assign=True)
-    return machine(device).place(network).eval()
+    return machine(device, settle=False).place(network).eval()
 
 
 def remove_unfinished(folder: Path) -> None:

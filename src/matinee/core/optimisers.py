@@ -43,8 +43,9 @@ def build(
     named = [(key, parameter) for key, parameter in network.named_parameters() if parameter.requires_grad]
     if not named:
         raise SettingsError("nothing to train: every parameter of the network is frozen.")
-    decayed = [parameter for _, parameter in named if parameter.ndim > 1]
-    spared = [parameter for _, parameter in named if parameter.ndim <= 1]
+    # Every group costs a call a step, so without weight decay there is one.
+    decayed = [parameter for _, parameter in named if parameter.ndim > 1 or not weight_decay]
+    spared = [parameter for _, parameter in named if parameter.ndim <= 1 and weight_decay]
     groups: list[dict[str, Any]] = [
         {"params": decayed, "weight_decay": weight_decay},
         {"params": spared, "weight_decay": 0.0},

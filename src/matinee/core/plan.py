@@ -8,13 +8,15 @@ given the events of the run it continues, so that it takes the same path.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 VALIDATIONS = 40  # at most so many in one run, however short a pass is
 PROBE_STEPS = 4  # steps whose time is not counted: the first ones pay for memory and kernels
 GUESS = 20  # passes, for the first learning rates of a run whose length is not known yet
-PROBE_SHARE = 0.04  # of the budget, spent on measuring the speed before the length is set
+LOOKS = 32  # places of the schedule at which its effort is asked for
+CHECKS = (0.04, 0.2, 0.4, 0.6, 0.75, 0.9)  # shares of budget or schedule at which the speed so far sets the length
 
 
 @dataclass
@@ -27,6 +29,7 @@ class Plan:
     left: int  # steps; a guess until the speed is known, where the budget alone decides
     every: int  # passes between two validations
     share: float = 0.0
+    checked: float = 0.0  # share of budget or schedule that was behind when the length was last set
     events: list[dict[str, int]] = field(default_factory=list)
 
     @staticmethod
@@ -45,10 +48,13 @@ class Plan:
         self.left -= 1
 
     def due(self, step: int, spent: float, probed: int) -> bool:
-        """Whether now, in the first pass, enough is known of the machine's speed to set the length."""
-        if math.isinf(self.budget) or self.events:
+        """Whether it is time to set the length (again), and enough is known of the machine's speed."""
+        if math.isinf(self.budget) or step - probed < 2:
             return False
-        return step - probed >= 2 and spent >= PROBE_SHARE * self.budget
+        return any(self.checked < share <= self._behind(spent) for share in CHECKS)
+
+    def _behind(self, spent: float) -> float:
+        return max(spent / self.budget, self.share if self.events else 0.0)
 
     def fit(self, at: tuple[int, int], seconds_left: float, per_step: float, per_validation: float) -> None:
         """Set the steps that are left so that they, and the validations among them, end with the budget.
@@ -56,6 +62,7 @@ class Plan:
         at: the step and the pass, which say where a resumed run must take the same decision.
         """
         step, epoch = at
+        self.checked = self._behind(self.budget - seconds_left)
         per_pass = self.steps_per_epoch * per_step
         # Validation may take a tenth of the time, and a run that is long in passes is looked at VALIDATIONS times.
         passes = seconds_left / max(per_pass, 1e-9)
@@ -81,6 +88,15 @@ class Plan:
     def from_json(value: dict[str, Any]) -> Plan:
         """The reverse of to_json."""
         return Plan(**{**value, "budget": math.inf if value["budget"] is None else value["budget"]})
+
+
+def outlook(effort: Callable[[float], float], since: float, now: float) -> float:
+    """How much dearer a step will be on average, until the end, than those from the shares `since` to `now` were."""
+
+    def mean(low: float, high: float) -> float:
+        return sum(effort(low + (high - low) * (place + 0.5) / LOOKS) for place in range(LOOKS)) / LOOKS
+
+    return mean(now, 1.0) / mean(since, now)
 
 
 def rate_at(share: float, schedule: str, warmup: float) -> float:

@@ -10,22 +10,26 @@ report.html     for people; evaluation.json the same for programs
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
+import json
 import re
 import shutil
 import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from matinee.core.errors import BundleError, Interrupted, MatineeError, SettingsError
 from matinee.core.ledger import Entry
+from matinee.core.processes import job, restarts
 from matinee.core.storage import read_json, read_tensors, unwritable, write_bytes, write_json, write_tensors
 
 if TYPE_CHECKING:
@@ -46,10 +50,15 @@ KINDS = {"format": int, **dict.fromkeys(WORDS, str), **dict.fromkeys(RECORDS, di
 
 
 class Run:
-    """A run folder, open for writing by this process alone. It is the loop's Keeper."""
+    """A run folder, open for writing by this process alone. It is the loop's Keeper.
 
-    def __init__(self, folder: Path) -> None:
+    here: whether this process writes it. Where several train together the first one does; the others listen to
+    signals, and never touch the folder: it need not be on their machine.
+    """
+
+    def __init__(self, folder: Path, here: bool = True) -> None:
         self.folder = folder
+        self.here = here
         self.before = 0.0  # seconds of training before this process went on with the run
         self.every_steps = 0  # between two checkpoints; 0: by the clock
         self._saved = time.perf_counter()
@@ -57,6 +66,8 @@ class Run:
         self._rows: list[dict[str, float]] = []
         self._board: Any = None
         self._lock: IO[str] | None = None
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
+        self._writing: list[Future[None]] = []
 
     @staticmethod
     def create(folder: Path, settings: Mapping[str, Any]) -> Run:
@@ -74,6 +85,15 @@ class Run:
             raise unwritable(folder, error) from None
         write_json(folder / "settings.json", {"format": VERSION, **settings})
         return Run(folder)
+
+    @staticmethod
+    def again(folder: Path, settings: Mapping[str, Any]) -> Run | None:
+        """The run that lies in the folder, where this very job began it and the elastic agent has restarted it."""
+        if not restarts() or not (folder / "settings.json").is_file():
+            return None
+        run, wanted = Run(folder), json.loads(json.dumps(settings))
+        known = run.settings
+        return run if all(known.get(k) == wanted[k] for k in ("source", "digest", "task", *RECORDS)) else None
 
     @staticmethod
     def open(folder: Path) -> Run:
@@ -98,7 +118,7 @@ class Run:
     @property
     def begun(self) -> bool:
         """Whether there is a checkpoint to go on from."""
-        return (self.folder / "checkpoint" / "latest.safetensors").is_file()
+        return self.here and (self.folder / "checkpoint" / "latest.safetensors").is_file()
 
     @property
     def finished(self) -> bool:
@@ -123,7 +143,8 @@ class Run:
 
     def write(self, name: str, value: Any) -> None:
         """Put a JSON file of the run in place."""
-        write_json(self.folder / name, value)
+        if self.here:
+            write_json(self.folder / name, value)
 
     def write_ledger(self, entries: tuple[Entry, ...]) -> None:
         """The ledger, with counts by kind first."""
@@ -137,7 +158,7 @@ class Run:
     def restore(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Tensors and facts of the last checkpoint; the log is cut back to it."""
         path = self.folder / "checkpoint" / "latest.safetensors"
-        if not path.exists():
+        if not self.begun:
             return None
         tensors, facts = read_tensors(path)
         odd = [key for key, kind in CHECKPOINT.items() if not isinstance(facts.get(key), kind)]
@@ -148,28 +169,48 @@ class Run:
         self._write_metrics()
         return tensors, facts
 
+    @property
+    def asked(self) -> bool:
+        """Whether a signal asked to stop."""
+        return bool(self._asked)
+
     def due(self, step: int) -> bool:
-        """After so many seconds or steps, and whenever a signal asked to stop."""
-        if self._asked:
-            return True
+        """After so many seconds or steps."""
         if self.every_steps:
             return step % self.every_steps == 0
         return time.perf_counter() - self._saved >= CHECKPOINT_EVERY
 
     def save(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-        """Put the checkpoint in place. Raises Interrupted where a signal asked to stop."""
-        write_tensors(self.folder / "checkpoint" / "latest.safetensors", tensors, facts)
+        """Have the checkpoint put in place while the training goes on. Nobody may change the tensors any more."""
         self._saved = time.perf_counter()
-        if self._asked:
-            self._asked.clear()
-            raise Interrupted(f"stopped after {facts['step']:,} steps. To go on: matinee resume {self.folder}")
+        self._write("latest.safetensors", tensors, facts)
 
     def keep_best(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-        """Put the best weights so far in place."""
-        write_tensors(self.folder / "checkpoint" / "best.safetensors", tensors, facts)
+        """Have the best weights so far put in place. Nobody may change the tensors any more."""
+        self._write("best.safetensors", tensors, facts)
+
+    def _write(self, name: str, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """On a thread, in order; at most one file waits for the one before it. Raises what an earlier write raised."""
+        if self.here:
+            while len(self._writing) > 1:
+                self._writing.pop(0).result()
+            path, said = self.folder / "checkpoint" / name, copy.deepcopy(facts)
+            self._writing.append(self._writer.submit(write_tensors, path, tensors, said))
+
+    def settle(self) -> None:
+        """Wait until everything is in place. Raises what a write raised."""
+        while self._writing:
+            self._writing.pop(0).result()
+
+    def stop(self, step: int) -> NoReturn:
+        """Stop in order, once everything is in place. Raises Interrupted."""
+        self.settle()
+        self._asked.clear()
+        raise Interrupted(f"stopped after {step:,} steps. To go on: matinee resume {self.folder}")
 
     def best(self) -> dict[str, Tensor]:
         """The best weights so far."""
+        self.settle()
         return read_tensors(self.folder / "checkpoint" / "best.safetensors")[0]
 
     def events(self) -> list[dict[str, int]]:
@@ -182,10 +223,12 @@ class Run:
 
     def record(self, events: list[dict[str, int]]) -> None:
         """Keep what the clock decided."""
-        write_json(self.folder / "checkpoint" / "clock.json", events)
+        self.write("checkpoint/clock.json", events)
 
     def log(self, row: dict[str, float]) -> None:
         """One row of metrics.csv, and the same for TensorBoard."""
+        if not self.here:
+            return
         self._rows.append(row)
         self._write_metrics()
         if self._board is None:
@@ -203,8 +246,9 @@ class Run:
     @contextmanager
     def working(self) -> Iterator[None]:
         """This process alone works on the run; Ctrl-C and SIGTERM save before they stop it."""
-        self._take_lock()
-        _sweep(self.folder)
+        if self.here:
+            self._take_lock()
+            _sweep(self.folder)
         previous: dict[int, Any] = {}
 
         def ask(number: int, frame: FrameType | None) -> None:
@@ -221,6 +265,7 @@ class Run:
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+            self._writer.shutdown()  # a checkpoint on its way is worth more than a quick end
             if self._board is not None:
                 self._board.close()
                 self._board = None
@@ -274,8 +319,14 @@ def _sweep(folder: Path) -> None:
 
 
 def new_folder(source: str) -> Path:
-    """runs/<source>-<n>, the first n that is free; made at once so that two runs cannot take the same."""
+    """runs/<source>-<n>, the first n that is free; made at once so that two runs cannot take the same.
+
+    A job that the elastic agent has restarted gets the folder that it had.
+    """
     name = re.sub(r"[^\w.-]+", "-", Path(source).absolute().name, flags=re.ASCII).strip("-.") or "data"
+    for path in Path("runs").glob(f"{name[:60]}-*/settings.json") if restarts() else ():
+        if Run(path.parent).settings.get("job") == job():
+            return path.parent
     for number in range(1, 1_000_000):
         folder = Path("runs") / f"{name[:60]}-{number}"
         try:

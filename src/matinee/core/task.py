@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from hashlib import blake2b, sha256
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from matinee.core.errors import DataError
 from matinee.core.examples import Array, Examples
 from matinee.core.ledger import Entry
 from matinee.core.meter import Meter
@@ -41,7 +42,9 @@ class Batch:
         return len(self.inputs)
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch on another device."""
+        """The same batch on a device, where it may lie already."""
+        if self.inputs.device == device:
+            return self
         return Batch(self.inputs.to(device, non_blocking=True), _moved(self.targets, device), self.rows)
 
 
@@ -171,6 +174,13 @@ class Task(ABC):
 
     # -- what most tasks can leave alone
 
+    def encode_each(self, raws: Sequence[Any]) -> tuple[Tensor, Mapping[int, DataError]]:
+        """The input tensor of those raws that can be read, and by their places what is wrong with the others.
+
+        Raises DataError, as `encode` does, where the task cannot tell them apart.
+        """
+        return self.encode(raws), {}
+
     def infer(self, network: nn.Module, inputs: Tensor) -> Any:
         """Outputs with no target in sight: what scoring, predicting, explaining and serving use."""
         return network(inputs)
@@ -182,6 +192,10 @@ class Task(ABC):
     def augment(self, batch: Batch, moment: Moment) -> Batch:
         """The same batch, varied: tensor work on all of it at once. All chance comes from the moment."""
         return batch
+
+    def effort(self, share: float) -> float:
+        """What a step costs when so much of the schedule (0 to 1) is behind, as a share of what the last one costs."""
+        return 1.0
 
     def batches(
         self, examples: Examples, network: nn.Module, size: int, order: Array | None, start: int = 0
@@ -197,7 +211,8 @@ class Task(ABC):
         stop = len(positions) if order is None else max(size, len(positions) // size * size)
         for first in range(start * size, min(stop, len(positions)), size):
             chosen = positions[first : first + size]
-            yield replace(self.collate(examples.gather(chosen)), rows=torch.from_numpy(examples.rows[chosen]))
+            batch = self.collate(examples.gather(chosen, positions[first + size : first + 2 * size]))
+            yield Batch(batch.inputs, batch.targets, torch.from_numpy(examples.rows[chosen]))
 
     def steps(self, examples: Examples, size: int) -> int:
         """How many batches one shuffled pass has."""

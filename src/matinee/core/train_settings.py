@@ -47,6 +47,11 @@ class TrainSettings:
     precision: str = setting(
         "auto", "number format: bfloat16 where the hardware multiplies it", choices=("auto", "float32", "bfloat16")
     )
+    parallel: str = setting(
+        "auto",
+        "with torchrun, what a process holds: data, all weights and its part of each batch; sharded, a part of both",
+        choices=("auto", "data", "sharded"),
+    )
     threads: int = setting(0, "processor threads (0: all, or one where others use the cores)", low=0, high=1024)
 
     def advised(self, advice: Mapping[str, Any]) -> TrainSettings:

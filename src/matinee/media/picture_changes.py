@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from matinee.core.errors import DataError
+from matinee.core.ledger import Entry, Listed
 from matinee.media.decoding import Job, Reader, worker_count
 from matinee.media.picture_arrays import hash_rows
 from matinee.media.picture_listing import Listing, sift
@@ -40,7 +41,7 @@ def changed_since(
     }
 
 
-def list_plain(paths: Sequence[str | Path]) -> list[str]:
+def list_plain(paths: Sequence[str | Path]) -> Listed:
     """The pictures that FILE... | FOLDER arguments mean: files as they are, even where they do not exist (whoever
     decodes them says so), and of folders all pictures below, in natural order, with whatever there cannot be looked
     into. No file comes twice.
@@ -48,19 +49,20 @@ def list_plain(paths: Sequence[str | Path]) -> list[str]:
     Raises DataError where a folder cannot be read or has no pictures.
     """
     found: dict[str, None] = {}
+    others: list[Entry] = []
     for given in paths:
         path = os.fspath(given)
         if os.path.isdir(path):  # noqa: PTH112
             below = walk(path)
             shut = [entry.file for entry in below.entries if entry.kind in ("forbidden", "unreadable")]
             gone = sift([entry.file for entry in below.entries if entry.kind == "missing"], [])
-            names = sorted((*sift(below.names, []), *shut, *gone), key=natural)
+            names = sorted((*sift(below.names, others), *shut, *gone), key=natural)
             if not names:
                 raise DataError(f"{printable(path)}: there are no pictures in this folder.")
             found.update((os.path.join(path, name), None) for name in names)  # noqa: PTH118
         else:
             found[path] = None
-    return list(found)
+    return Listed(found, others)
 
 
 def _hash_files(listing: Listing) -> Iterator[tuple[str, str]]:

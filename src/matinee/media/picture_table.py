@@ -20,6 +20,7 @@ import numpy as np
 from matinee.core import cache
 from matinee.core.errors import DataError, SettingsError
 from matinee.core.ledger import Entry
+from matinee.core.task import Origin
 from matinee.media.columns import make_column, write_rows
 from matinee.media.decoding import Job, decode_all, worker_count
 from matinee.media.named import NAMES
@@ -255,3 +256,22 @@ def renumbered(table: PictureTable, classes: Sequence[str]) -> tuple[Array, list
         for row in lost
     ]
     return labels, strangers
+
+
+def origin(source: str, table: PictureTable, strangers: Sequence[Entry], rows: Array) -> Origin:
+    """Where the pictures at `rows` of a table came from; `strangers`: entries beside the table's own."""
+    digests = table.columns["sha256"]
+    # Files that could not be decoded are in the manifest too: only so can a new file be told from a broken one.
+    manifest = {name: digest.tobytes().hex() for name, digest in zip(table.names, np.asarray(digests), strict=True)}
+    given = frozenset(
+        name for number, name in enumerate(("train", "valid", "test")) if (table.columns["split"][rows] == number).any()
+    )
+    sizes = table.columns["size"][rows]
+    facts = {}
+    if len(rows):
+        low, high = sizes.min(0), sizes.max(0)
+        height, width, channels = table.columns["image"].shape[1:]
+        same = (low == high).all()
+        facts["pictures as found"] = f"{low[0]} x {low[1]}" + ("" if same else f" to {high[0]} x {high[1]}") + " pixels"
+        facts["as learned"] = f"{width} x {height} pixels, {'grey' if channels == 1 else 'colour'}"
+    return Origin(source, manifest, table.names, (*table.entries, *strangers), given, facts)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from matinee.core.errors import SettingsError
+from matinee.core.quick import Quick
 from matinee.nets.choices import PictureShape, check
 from matinee.nets.plain import lenet_trunk, linear_trunk, mlp_trunk
 from matinee.nets.residual import residual_trunk
@@ -51,7 +52,7 @@ class Normalise(nn.Module):
         return (pictures - self.mean) / self.deviation
 
 
-class PictureNetwork(nn.Module):
+class PictureNetwork(Quick):
     """Pixels (N, C, H, W) from 0 to 1 -> float32 logits (N, classes): `head(trunk(normalise(pictures)))`."""
 
     def __init__(self, normalise: Normalise, trunk: nn.Module, head: nn.Module) -> None:
@@ -65,6 +66,11 @@ class PictureNetwork(nn.Module):
     def forward(self, pictures: Tensor) -> Tensor:
         logits: Tensor = self.head(self.trunk(self.normalise(pictures))).float()
         return logits * self.head.get_buffer("sharpness")
+
+    def quick(self, precision: torch.dtype) -> nn.Module:
+        from matinee.nets.ready import ready
+
+        return ready(self, precision)
 
 
 class Constant(nn.Module):

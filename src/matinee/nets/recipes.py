@@ -6,10 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from matinee.nets.choices import PictureShape, check
+from matinee.nets.choices import MANY, PictureShape, check
 
-_MANY: Final = 20_000
-"""From this many examples a few passes suffice, in large batches."""
 _SMALLEST_FLIPPED_GREY: Final = 40
 """Grey pictures with a shorter long side, in pixels, are not mirrored."""
 
@@ -18,7 +16,7 @@ _SMALLEST_FLIPPED_GREY: Final = 40
 class Recipe:
     """Settings of one training, by the names that the loop, the optimisers and the augmentation know them under.
 
-    `epochs` is how many passes reach the measured accuracy; flip .. cutout are the fields of an augmentation policy.
+    `epochs` is how many passes reach the measured accuracy; flip .. progressive vary the pictures.
     """
 
     optimiser: str
@@ -39,6 +37,7 @@ class Recipe:
     colour: float = 0.0
     cutout: int = 0
     mixup: float = 0.0
+    progressive: bool = False
 
 
 def recommend(name: str, size: str, shape: PictureShape, examples: int) -> Recipe:
@@ -48,7 +47,7 @@ def recommend(name: str, size: str, shape: PictureShape, examples: int) -> Recip
     """
     check(name, size)
     if name == "small":
-        return _small(shape, max(1, examples))
+        return _small(size, shape, max(1, examples))
     if name == "residual":
         return Recipe(
             "adamw",
@@ -72,17 +71,27 @@ def recommend(name: str, size: str, shape: PictureShape, examples: int) -> Recip
     return Recipe("adamw", rate, 128, _passes(128, examples, steps=600, least=10), weight_decay=0.01)
 
 
-def _small(shape: PictureShape, examples: int) -> Recipe:
+def _small(size: str, shape: PictureShape, examples: int) -> Recipe:
     """Muon with a linear fall; larger batches and a longer step where there are many examples."""
     long_side = max(shape.height, shape.width)
     # Small grey pictures are mostly characters, whose mirror images are others or none.
     flip = shape.channels == 3 or long_side >= _SMALLEST_FLIPPED_GREY
-    if examples >= _MANY:
+    if examples >= MANY:
         # Keller Jordan's settings for colour (rate 0.24, momentum 0.6); grey did as well with the gentler ones.
         rate, momentum = (0.24, 0.6) if shape.channels == 3 else (0.1, 0.9)
         least = 8 if shape.channels == 3 else 6
         return Recipe(
-            "muon", rate, 500, least, momentum=momentum, weight_decay=0.1, label_smoothing=0.2, flip=flip, crop=2
+            "muon",
+            rate,
+            512,  # divisible by every number of pictures that a strip of the network may hold
+            least,
+            momentum=momentum,
+            weight_decay=0.1,
+            label_smoothing=0.2,
+            flip=flip,
+            crop=2,
+            cutout=long_side // 4 if size == "l" else 0,  # it learns the training pictures by heart otherwise
+            progressive=True,
         )
     batch = 50 if examples < 500 else 64 if examples < 1000 else 100
     faces_or_things = flip and long_side > 32

@@ -14,8 +14,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-WIDEST: Final = 16
-"""Maps of more pixels a row fill the tiles well enough by themselves."""
+WIDEST: Final = 9
+"""Outputs of more pixels a row fill the tiles well enough by themselves, given the cost of the copies."""
 _TILE: Final = 32
 _MOST: Final = 32
 """Pictures in one strip."""
@@ -28,8 +28,9 @@ class Convolution(nn.Conv2d):
         super().__init__(channels, width, kernel, stride=stride, padding=1, bias=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        if features.shape[3] <= WIDEST and _has_tiles(features):
-            count = _side_by_side(features.shape[0], features.shape[3] // self.stride[0])
+        width = features.shape[3] // self.stride[0]
+        if width <= WIDEST and _has_tiles(features):
+            count = _side_by_side(features.shape[0], width)
             if count > 1:
                 small = features.bfloat16(), self.weight.bfloat16()
                 outputs: Tensor = _Strips.apply(*small, self.stride[0], count)  # type: ignore[no-untyped-call]

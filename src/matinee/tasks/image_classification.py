@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from matinee.core.duplicates import groups
-from matinee.core.errors import SettingsError
+from matinee.core.errors import DataError, SettingsError
 from matinee.core.examples import Array, Examples
-from matinee.core.ledger import Entry
 from matinee.core.meter import Meter
 from matinee.core.moment import Moment
 from matinee.core.pieces import Gallery, Picture, Piece
@@ -22,15 +21,16 @@ from matinee.core.progress import Progress
 from matinee.core.scores import ClassificationMeter
 from matinee.core.settings import setting
 from matinee.core.splits import Splits, divide, equal_rows, remembered
-from matinee.core.task import Batch, Data, Origin, Task
+from matinee.core.task import Batch, Data, Task
 from matinee.media import picture_table
-from matinee.media.pictures import decode
+from matinee.media.picture_inputs import decode_many
 from matinee.media.thumbnails import mirror_safe, thumbnail_prints
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from matinee.core.model import Model
+    from matinee.media.augment import Policy
     from matinee.nets.choices import PictureShape
     from matinee.nets.recipes import Recipe
 
@@ -72,6 +72,7 @@ class ImageClassification(Task):
     focal_gamma: float = setting(2.0, "how much focal loss leaves easy pictures aside", low=0, high=10)
     label_smoothing: float | None = setting(None, "share of certainty taken from the true class", low=0, high=0.9)
     class_weights: str = setting("none", "balanced: mistakes on rare classes cost more", choices=("none", "balanced"))
+    progressive: bool | None = setting(None, "learn from small pictures first, whole ones last")
     flip: bool | None = setting(None, "mirror pictures left to right (auto: where a test finds it harmless)")
     crop: int | None = setting(None, "pixels by which pictures are shifted", low=0, high=256)
     scale: float | None = setting(None, "share by which pictures are enlarged or shrunk", low=0, high=0.9)
@@ -80,6 +81,9 @@ class ImageClassification(Task):
     cutout: int | None = setting(None, "side in pixels of a square that is painted over", low=0, high=512)
     mixup: float | None = setting(
         None, "mix pairs of pictures, with a share from Beta(x, x) (0: never)", low=0, high=10
+    )
+    views: str = setting(
+        "one", "two: average with the mirror image; six: and both shifted", choices=("one", "two", "six")
     )
     groups: str = setting(
         "", "regular expression: the part of a file name that must not be split, such as a person", reading=True
@@ -134,7 +138,9 @@ class ImageClassification(Task):
             channels=image.shape[3],
         )
         parts = {name: Examples(columns, chosen) for name, chosen in splits.items()}
-        return Data(task, parts["train"], parts["valid"], parts["test"], _origin(source, table, strangers, rows))
+        return Data(
+            task, parts["train"], parts["valid"], parts["test"], picture_table.origin(source, table, strangers, rows)
+        )
 
     def _kept(self, table: picture_table.PictureTable) -> tuple[int, int]:
         """The height and width to learn at: smaller than stored where few, small pictures are best learned so."""
@@ -213,7 +219,7 @@ class ImageClassification(Task):
         flip = self.flip
         if flip is None:
             flip = recipe.flip and mirror_safe(data.train.columns["image"], data.train.rows, data.train.column("label"))
-        varied = ("crop", "scale", "rotate", "colour", "cutout", "mixup", "label_smoothing")
+        varied = ("progressive", "crop", "scale", "rotate", "colour", "cutout", "mixup", "label_smoothing")
         open_ = {field: getattr(recipe, field) for field in varied if getattr(self, field) is None}
         return dataclasses.replace(named, flip=flip, **open_)
 
@@ -265,26 +271,34 @@ class ImageClassification(Task):
         # The permuted view is channels-last already: nothing is copied but the change of type.
         return Batch(columns["image"].permute(0, 3, 1, 2).float().div_(255), columns["label"].long())
 
+    @functools.cached_property
+    def _policy(self) -> Policy:
+        from matinee.media.augment import Policy
+
+        return Policy.of(self)
+
     def augment(self, batch: Batch, moment: Moment) -> Batch:
         """Flips, shifts, scales, turns, recolours, paints over and mixes the pictures of a batch."""
-        from matinee.media.augment import Policy, augment, mixup
+        from matinee.media.augment import augment, grown, mixup
 
-        policy = Policy(
-            flip=bool(self.flip),
-            crop=self.crop or 0,
-            scale=self.scale or 0.0,
-            rotate=self.rotate or 0.0,
-            colour=self.colour or 0.0,
-            cutout=self.cutout or 0,
-        )
         turns = moment.alternately(batch.rows) if self.flip and batch.rows is not None else None
-        inputs, targets = augment(batch.inputs, policy, moment, turns), batch.targets
+        factor = grown(moment.share) if self.progressive else 1.0
+        inputs, targets = augment(batch.inputs, self._policy, moment, turns, factor), batch.targets
         if self.mixup:
-            import torch
+            inputs, targets = mixup(inputs, targets, len(self.classes), self.mixup, moment)
+        return batch if inputs is batch.inputs else Batch(inputs, targets, batch.rows)
 
-            certain = torch.nn.functional.one_hot(targets, len(self.classes)).float()
-            inputs, targets = mixup(inputs, certain, self.mixup, moment)
-        return dataclasses.replace(batch, inputs=inputs, targets=targets)
+    def infer(self, network: nn.Module, inputs: Tensor) -> Any:
+        """The logits, averaged over the views of each picture."""
+        if self.views == "one":
+            return network(inputs)
+        from matinee.media.augment import views
+
+        return sum(share * network(view) for view, share in views(inputs, self.views))
+
+    def forward(self, network: nn.Module, batch: Batch) -> Any:
+        """The logits for the one view that the step made."""
+        return network(batch.inputs)
 
     def loss(self, outputs: Any, batch: Batch) -> Tensor:
         """Cross-entropy, or focal loss (Lin et al., 2017), with label smoothing and class weights."""
@@ -306,6 +320,12 @@ class ImageClassification(Task):
             truth = shares.gather(-1, batch.targets[:, None])[:, 0]
         focal: Tensor = ((1 - truth) ** self.focal_gamma * each).mean()
         return focal
+
+    def effort(self, share: float) -> float:
+        """Smaller pictures are cheaper, nearly by their area."""
+        from matinee.media.augment import grown
+
+        return 0.1 + 0.9 * grown(share) ** 2 if self.progressive else 1.0
 
     # -- scores and answers
 
@@ -342,24 +362,23 @@ class ImageClassification(Task):
         """Softmax regression on the pixels."""
         if self.network == "linear":
             return None
-        plain = ImageClassification(
-            classes=self.classes, counts=self.counts, height=self.height, width=self.width, channels=self.channels
-        )
-        return dataclasses.replace(plain, network="linear", size="m")
+        facts: dict[str, Any] = {f: getattr(self, f) for f in ("classes", "counts", "height", "width", "channels")}
+        return ImageClassification(**facts, network="linear", size="m")
 
     def encode(self, raws: Sequence[Any]) -> Tensor:
         """Files (paths, bytes), arrays or Pillow images -> (batch, channels, height, width) from 0 to 1."""
+        inputs, errors = self.encode_each(raws)
+        if errors:
+            raise errors[min(errors)]
+        return inputs
+
+    def encode_each(self, raws: Sequence[Any]) -> tuple[Tensor, Mapping[int, DataError]]:
+        """As `encode`, without the pictures that cannot be read."""
         import torch
 
-        shape, limit = (self.height, self.width, self.channels), int(self.pixel_limit * 1e6)
-        if len(raws) > 1:
-            with ThreadPoolExecutor(min(8, len(raws))) as pool:
-                arrays = list(pool.map(lambda raw: decode(raw, shape, limit), raws))
-        else:
-            arrays = [decode(raw, shape, limit) for raw in raws]
-        return self.collate(
-            {"image": torch.from_numpy(np.stack(arrays)), "label": torch.zeros(len(arrays), dtype=torch.int64)}
-        ).inputs
+        pixels, errors = decode_many(raws, (self.height, self.width, self.channels), int(self.pixel_limit * 1e6))
+        columns = {"image": torch.from_numpy(pixels), "label": torch.zeros(len(pixels))}
+        return self.collate(columns).inputs, errors
 
     def inputs(self, places: Sequence[str]) -> Iterable[Any]:
         """Files as they are, folders as the pictures in them."""
@@ -379,21 +398,3 @@ class ImageClassification(Task):
         pixels = (inputs.permute(0, 2, 3, 1).clamp(0, 1) * 255).round().byte().cpu().numpy()
         words = [f"{a['label']} ({100 * a['probability']:.0f} %)" for a in self.decode(outputs)]
         return [Gallery([Picture(p, w)]) for p, w in zip(pixels, words, strict=True)]
-
-
-def _origin(source: str, table: picture_table.PictureTable, strangers: Sequence[Entry], rows: Array) -> Origin:
-    digests = table.columns["sha256"]
-    # Files that could not be decoded are in the manifest too: only so can a new file be told from a broken one.
-    manifest = {name: digest.tobytes().hex() for name, digest in zip(table.names, np.asarray(digests), strict=True)}
-    given = frozenset(
-        name for number, name in enumerate(("train", "valid", "test")) if (table.columns["split"][rows] == number).any()
-    )
-    sizes = table.columns["size"][rows]
-    facts = {}
-    if len(rows):
-        low, high = sizes.min(0), sizes.max(0)
-        height, width, channels = table.columns["image"].shape[1:]
-        same = (low == high).all()
-        facts["pictures as found"] = f"{low[0]} x {low[1]}" + ("" if same else f" to {high[0]} x {high[1]}") + " pixels"
-        facts["as learned"] = f"{width} x {height} pixels, {'grey' if channels == 1 else 'colour'}"
-    return Origin(source, manifest, table.names, (*table.entries, *strangers), given, facts)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from matinee.core import processes
 from matinee.core.command import Answer, Call, Command, argument
 from matinee.core.errors import BundleError, DataError, SettingsError
 from matinee.core.model import Model, load
@@ -53,20 +56,28 @@ def resume(
 
     Raises DataError where the source has changed, BundleError where there is no run.
     """
-    shown, folder = progress or Progress(), Path(run)
-    opened = Run.open(folder)
-    if opened.finished and (folder / "model").is_dir():
-        shown.note(f"{folder}: this run has ended already; nothing was left to do.")
-        return load(folder, task=task)
-    record = opened.settings
-    data = _data(record, data, task, shown)
-    if not anyway:
-        _unchanged(folder, record, data)
-    if not (folder / "ledger.json").is_file():  # killed right after it began
-        opened.write_ledger(data.origin.entries)
-    training, start = _recorded(TrainSettings, record["train"]), _recorded(StartSettings, record["start"])
-    job = Job(data, training, start, shown, opened, time.perf_counter(), record["given"], hooks)
-    return carry_out(job, check(data, thorough=False))[0]
+    shown, folder = progress or Progress(quiet=not processes.speaks()), Path(run)
+    with processes.joined() as group:
+        opened = group.leading(lambda: Run.open(folder)) or Run(folder, here=False)
+        record = json.loads(group.told(json.dumps(group.leading(lambda: opened.settings))))
+        if group.told("ended" if opened.here and opened.finished and (folder / "model").is_dir() else ""):
+            shown.note(f"{folder}: this run has ended already; nothing was left to do.")
+            return load(folder, task=task) if group.first else _unused(record, task, folder)
+        data = group.in_turn(lambda: _data(record, data, task, shown))
+        group.agreeing("other examples", data.digest() if not group.alone else "")
+        if not anyway:
+            _unchanged(folder, record, data)
+        if opened.here and not (folder / "ledger.json").is_file():  # killed right after it began
+            opened.write_ledger(data.origin.entries)
+        training, start = _recorded(TrainSettings, record["train"]), _recorded(StartSettings, record["start"])
+        job = Job(data, training, start, shown, opened, time.perf_counter(), record["given"], hooks)
+        return carry_out(job, check(data, thorough=False))[0]
+
+
+def _unused(record: dict[str, Any], own: str | None, folder: Path) -> Model:
+    """What the other processes have of a run that had ended: its task, with weights that nobody asks for."""
+    task: Task = _recorded(trusted_task_class(record["task"], own), record["fields"])
+    return Model(task, task.build(), run=folder)
 
 
 def _recorded(kind: type[Any], values: dict[str, Any]) -> Any:
@@ -82,7 +93,10 @@ def _data(record: dict[str, Any], data: Data | None, own: str | None, progress: 
     task: Task = _recorded(kind, record["fields"])
     if data is not None:
         return replace(data, task=task)
-    return task.read(record["source_path"], progress)
+    path, places = record["source_path"], record.get("sources", {})
+    own = places.get(socket.gethostname(), path)  # each machine may have the source at a place of its own
+    there = [place for place in (own, path, *places.values()) if Path(place).exists()]
+    return task.read(there[0] if there else path, progress)
 
 
 def _unchanged(folder: Path, record: dict[str, Any], data: Data) -> None:
@@ -109,4 +123,4 @@ class Resume(Command):
         model = resume(folder, anyway=self.anyway, task=self.task or None, progress=call.progress)
         if model.run is None:
             raise BundleError(f"{folder}: this is not a run folder.")
-        return said(Run.open(folder), model)
+        return said(Run.open(folder), model) if processes.speaks() else Answer({})

@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import json
 import math
 import os
 import platform
+import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,10 +21,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from matinee.core import processes
 from matinee.core.command import Answer, Call, Command, argument
 from matinee.core.errors import BundleError, DataError, Interrupted, SettingsError
 from matinee.core.evaluation import Evaluation
-from matinee.core.model import Model, remove_unfinished
+from matinee.core.model import Model, load
 from matinee.core.progress import Progress, seconds
 from matinee.core.reading import read, recognised, task_name
 from matinee.core.registry import task_class
@@ -38,7 +41,8 @@ from matinee.verbs.evaluate import compare_with, evaluate
 if TYPE_CHECKING:
     from torch import nn
 
-    from matinee.core.loop import Hook, Row
+    from matinee.core.loop import Hook
+    from matinee.core.standing import Row
 
 RESERVE = 0.06  # share of the minutes kept for the last scores, the baselines and the report
 
@@ -85,9 +89,11 @@ def train(
 
     Raises DataError for unsafe data, SettingsError for a setting that is not allowed.
     """
-    job = prepare(data, given, progress or Progress(), time.perf_counter())
-    job.hooks = [*job.hooks, *hooks]
-    return begin(job, None if out is None else Path(out), anyway=anyway)
+    began = time.perf_counter()
+    with processes.joined():
+        job = prepare(data, given, progress or Progress(quiet=not processes.speaks()), began)
+        job.hooks = [*job.hooks, *hooks]
+        return begin(job, None if out is None else Path(out), anyway=anyway)
 
 
 def begin(job: Job, out: Path | None, *, anyway: bool = False) -> Model:
@@ -98,17 +104,35 @@ def begin(job: Job, out: Path | None, *, anyway: bool = False) -> Model:
         refuse(findings)
     if not len(data.train):
         raise DataError(f"{data.origin.source}: there are no examples to train on.")
+    group = processes.current()
+    few = min(len(data.train), int(job.settings.batch_size or 1))
+    if few < group.size:
+        raise SettingsError(f"--batch-size {few}: each of the {group.size} processes needs an example of every batch.")
+    group.agreeing("other examples", data.digest() if not group.alone else "")
     if out is not None:
-        job.run = Run.create(out, _record(job))
-        job.run.write_ledger(data.origin.entries)
-        job.run.write("check.json", findings.to_json())
+        record = _record(job)
+        if not group.alone:
+            here = json.dumps([socket.gethostname(), record["source_path"]])
+            record["sources"] = dict(json.loads(text) for text in group.all_told(here))
+        job.run = group.leading(lambda: Run.again(out, record) or _created(job, out, record, findings))
+        job.run = job.run or Run(out, here=False)
+        if group.told("ended" if job.run.here and job.run.finished else ""):
+            return load(out) if job.run.here else Model(data.task, data.task.build(), run=out)
     return carry_out(job, findings)[0]
+
+
+def _created(job: Job, out: Path, record: Mapping[str, Any], findings: Findings) -> Run:
+    run = Run.create(out, record)
+    run.write_ledger(job.data.origin.entries)
+    run.write("check.json", findings.to_json())
+    return run
 
 
 def prepare(data: Data, given: Mapping[str, Any], progress: Progress, began: float) -> Job:
     """Sort the settings into those of the loop, of the task and of the start, and decide what is left to "auto"."""
     import torch
 
+    from matinee.core import sharding
     from matinee.core.measuring import selecting
     from matinee.core.runtime import machine
 
@@ -127,6 +151,10 @@ def prepare(data: Data, given: Mapping[str, Any], progress: Progress, began: flo
     machine(settings.device, settings.precision, settings.threads)
     # How sums are shared among threads decides their last bits: a resume must take as many as there were.
     settings = dataclasses.replace(settings, threads=torch.get_num_threads())
+    if settings.parallel == "sharded":
+        if processes.current().alone:
+            raise SettingsError("--parallel sharded: there is one process only. Start several with torchrun.")
+        sharding.check(str(settings.optimiser), settings.l1)
     if start.freeze and not start.start:
         raise SettingsError("--freeze: there is nothing learned yet to keep still. Give --start as well.")
     if start.start:
@@ -161,6 +189,7 @@ def _record(job: Job) -> dict[str, Any]:
         "given": {**_read_as(job.data.task), **{name: v for name, v in job.given.items() if v is not None}},
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
+        **({"job": processes.job()} if processes.job() else {}),
     }
 
 
@@ -188,7 +217,9 @@ def carry_out(job: Job, findings: Findings) -> tuple[Model, Evaluation | None]:
         f"{len(data.test):,} to test"
     )
     torch.manual_seed(seed_of(settings.seed, 0))
-    network = where.place(task.build())
+    network = task.build()
+    if settings.parallel != "sharded":  # then no device may be large enough for all of it
+        where.place(network)
     task.prepare(network, data.train)
     if run is not None:
         run.every_steps = settings.checkpoint_steps
@@ -199,7 +230,7 @@ def carry_out(job: Job, findings: Findings) -> tuple[Model, Evaluation | None]:
         try:
             ended = fit(data, network, settings, budget=_budget(job), hooks=hooks, keeper=run, progress=job.progress)
         except Interrupted:
-            _keep_what_there_is(job, network)
+            _keep_what_there_is(job)
             raise
         valid = {}
         if len(data.valid):
@@ -210,7 +241,18 @@ def carry_out(job: Job, findings: Findings) -> tuple[Model, Evaluation | None]:
         if run is not None:
             evaluation = _finish(job, model, ended.history, findings)
             run.check_asked()
-    return model, evaluation
+    return _whole(model), evaluation
+
+
+def _whole(model: Model) -> Model:
+    """The model with all its weights where the processes have parts of them: on the first one, on its processor."""
+    from matinee.core.sharding import is_sharded, unsharded
+
+    if not is_sharded(model.network) or processes.current().alone:
+        return model
+    first = processes.current().first
+    plain = unsharded(model.network, model.task.build(), first).eval()
+    return dataclasses.replace(model, network=plain) if first else model
 
 
 def _model(job: Job, network: nn.Module, valid: Row) -> Model:
@@ -240,7 +282,7 @@ def _started(network: nn.Module, job: Job) -> list[Hook]:
     from matinee.core.starting import Freeze, put
 
     path = Path(job.start.start)
-    if job.run is None or not job.run.begun:
+    if (job.run is None or not job.run.begun) and processes.current().first:  # the others take them from there
         fitted, whole = put(network, read_foreign_tensors(path), job.data.task.head)
         job.progress.note(f"{fitted} of {whole} weights start from {path}")
     return [Freeze(network, job.data.task.head, job.start.freeze)] if job.start.freeze else []
@@ -258,59 +300,40 @@ def _facts(job: Job, valid: Row) -> dict[str, Any]:
     return {**facts, "select": select, "valid": {name: valid[name] for name in names if name in valid}}
 
 
-def _keep_what_there_is(job: Job, network: nn.Module) -> None:
+def _keep_what_there_is(job: Job) -> None:
     """A run that was stopped in order leaves a model too: the best so far."""
     run = job.run
-    if run is None or not (run.folder / "checkpoint" / "best.safetensors").exists():
+    if run is None or not run.here or not (run.folder / "checkpoint" / "best.safetensors").exists():
         return
+    network = job.data.task.build()
     network.load_state_dict(run.best())
     _model(job, network.eval(), {}).save(run.folder / "model")
 
 
 def _finish(job: Job, model: Model, history: Sequence[Row], findings: Findings) -> Evaluation | None:
-    """The model, its scores, the models to compare with and the report, all in the run folder."""
-    from matinee.report.story import Story, write
+    """Model, scores, models to compare with, report, in the run folder: all processes score, the first one writes."""
+    from matinee.report.ending import put, save
+    from matinee.report.story import Story
 
-    run = job.run
+    run, group = job.run, processes.current()
     if run is None:
         return None
-    model.save(run.folder / "model")
-    remove_unfinished(run.folder)
+    whole = _whole(model)
+    group.leading(lambda: save(whole, run))
     spare = 10.0 if job.settings.minutes is None else max(0.5, min(10.0, 0.02 * 60 * job.settings.minutes))
     compared = compare_with(job.data, job.progress, spare, job.settings.device)
-    for name, other in compared.items():
-        other.save(run.folder / "baselines" / name)
     split = "test" if len(job.data.test) else "valid"
     evaluation = None
     if len(job.data.splits()[split]):
         select = str(model.facts["select"])
         evaluation = evaluate(model, job.data, split=split, baselines=compared, select=select, progress=job.progress)
         scores = {name: score.value for name, score in evaluation.scores.items()}
-        model = dataclasses.replace(model, facts={**model.facts, split: scores})
-        model.save(run.folder / "model")  # once more: its card tells the scores
+        whole = dataclasses.replace(whole, facts={**whole.facts, split: scores})
     spent = time.perf_counter() - job.began + run.before
     evaluation = _on_time(job, evaluation, spent)
     problems = [(problem.severity, problem.words, problem.files) for problem in findings.problems]
-    write(run.folder / "report.html", Story(run, model, history, evaluation, problems, findings.counts, spent))
-    scores = evaluation.to_json() if evaluation is not None else {}
-    test = {n: s.value for n, s in evaluation.scores.items()} if evaluation is not None and split == "test" else {}
-    if evaluation is not None:
-        run.write("evaluation.json", {"run": str(run.folder), "source": job.data.origin.source, **scores})
-    run.write(
-        "result.json",
-        {
-            "run": str(run.folder),
-            "task": task_name(type(model.task)),
-            "source": job.data.origin.source,
-            "train_seconds": history[-1]["seconds"] if history else 0.0,
-            "seconds": spent,
-            "epochs": history[-1]["epoch"] if history else 0,
-            "steps": history[-1]["step"] if history else 0,
-            "valid": model.facts["valid"],
-            "test": test,
-            **{k: v for k, v in scores.items() if k != "seconds"},
-        },
-    )
+    story = Story(run, whole, history, evaluation, problems, findings.counts, spent)
+    group.leading(lambda: put(story, compared, job.data.origin.source))
     return evaluation
 
 
@@ -338,21 +361,27 @@ class Train(Command):
     def run(self, call: Call) -> Answer:
         """Read, check, train, score, report."""
         _allowed(self, call)
-        data = read(self.source, task=self.task or None, progress=call.progress, **call.tasks)
+        with processes.joined() as group:
+            return self._run(call, group)
+
+    def _run(self, call: Call, group: processes.Processes) -> Answer:
+        task, progress = self.task or None, call.progress
+        data = group.in_turn(lambda: read(self.source, task=task, progress=progress, **call.tasks))
         job = prepare(data, {**call.settings, **call.tasks}, call.progress, call.began)
         job.given = {
             **job.given,
             **({"task": self.task} if self.task else {}),
             **({"anyway": True} if self.anyway else {}),
         }
-        out = call.out or new_folder(self.source)
+        out = Path(group.told(str(group.leading(lambda: call.out or new_folder(self.source)))))
         try:
             model = begin(job, out, anyway=self.anyway)
         except (DataError, SettingsError, BundleError):
             with contextlib.suppress(OSError):
-                out.rmdir()  # nothing was written: leave no empty folder behind
+                if group.first:
+                    out.rmdir()  # nothing was written: leave no empty folder behind
             raise
-        return said(Run.open(out), model)
+        return said(Run.open(out), model) if group.first else Answer({})
 
 
 def _allowed(command: Train, call: Call) -> None:
