@@ -87,7 +87,7 @@ def fit(
     task, now, team, device = data.task, training.now, training.team, training.machine.device
     # A checkpoint may have fallen on the last batch of a pass: then hooks hear of its end without a batch.
     step = Step(task, network, Batch(torch.empty(0), None), None, now.step, now.epoch)
-    while now.plan.left and not now.stopped:
+    while (now.plan.left or now.batch) and not now.stopped:
         network.train()
         for batch in training.stream():
             seed = seed_of(settings.seed, 1, now.step)
@@ -168,6 +168,8 @@ class _Training:
     def stream(self) -> Any:
         """The batches that are left of this pass."""
         task, examples, now = self.data.task, self.data.train, self.now
+        if not now.plan.left:  # the checkpoint fell between the last step and the validation behind it
+            return ()
         labels = task.labels(examples) if self.settings.balanced else None
         if self.settings.balanced and labels is None:
             raise SettingsError("--balanced: this task has no classes to balance.")

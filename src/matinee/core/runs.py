@@ -63,6 +63,7 @@ class Run:
         self.every_steps = 0  # between two checkpoints; 0: by the clock
         self._saved = time.perf_counter()
         self._asked: list[int] = []
+        self._lost = False  # whether a file could not be written
         self._rows: list[dict[str, float]] = []
         self._board: Any = None
         self._lock: IO[str] | None = None
@@ -195,7 +196,16 @@ class Run:
             while len(self._writing) > 1:
                 self._writing.pop(0).result()
             path, said = self.folder / "checkpoint" / name, copy.deepcopy(facts)
-            self._writing.append(self._writer.submit(write_tensors, path, tensors, said))
+            self._writing.append(self._writer.submit(self._put, path, tensors, said))
+
+    def _put(self, path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        if self._lost:  # a later checkpoint without the best weights that belong to it would resume to others
+            return
+        try:
+            write_tensors(path, tensors, facts)
+        except BaseException:
+            self._lost = True
+            raise
 
     def settle(self) -> None:
         """Wait until everything is in place. Raises what a write raised."""
