@@ -8,7 +8,7 @@ from typing import Any
 
 from measure import HERE, PYTHON, RIVALS, Bench, Line, SkippedError, in_turn, run
 
-CIFAR_TIME = ("--epochs", "8", "--valid-share", "0")
+CIFAR_TIME = ("--epochs", "10", "--valid-share", "0")
 """What `matinee train cifar10` is told in the row that reaches airbench's accuracy."""
 CIFAR_BEST = ("--minutes", "30")
 MNIST = ("--minutes", "0.5")
@@ -26,6 +26,11 @@ KERAS_EPOCHS = 3
 def accuracy(result: dict[str, Any]) -> float:
     """Share of the test split that a `matinee train` got right."""
     return float(result["test"]["accuracy"])
+
+
+def with_views(bench: Bench, result: dict[str, Any]) -> dict[str, Any]:
+    """A training's result, with its test accuracy over six views of each picture."""
+    return {**result, "six views": bench.probe("views", result["run"])["accuracy"]}
 
 
 def mnist(bench: Bench) -> list[Line]:
@@ -75,7 +80,7 @@ def cifar_time(bench: Bench) -> list[Line]:
     seeds = (iter(range(rounds)), iter(range(rounds)), iter(range(rounds)))  # the seeds of each
     ours, plain, growing = in_turn(
         rounds,
-        lambda: bench.train(source, *CIFAR_TIME, "--seed", str(next(seeds[0]))),
+        lambda: with_views(bench, bench.train(source, *CIFAR_TIME, "--seed", str(next(seeds[0])))),
         lambda: bench.rival("airbench", source, "--seed", next(seeds[1])),
         lambda: bench.rival("airbench", source, "--seed", next(seeds[2]), "--resolutions", AIRBENCH_SIDES),
     )
@@ -91,18 +96,19 @@ def cifar_time(bench: Bench) -> list[Line]:
                  [one["seconds_whole"] for one in theirs], goal),
             Line(words, "test accuracy", [accuracy(one) for one in ours], f"{rival}, no test-time augmentation",
                  [one["accuracy"] for one in theirs], "ratio >= 1"),
-            Line(words, "test accuracy", [accuracy(one) for one in ours], f"{rival}, with test-time augmentation",
-                 [one["accuracy_augmented"] for one in theirs]),
+            Line(f"{words}, six views", "test accuracy", [one["six views"] for one in ours],
+                 f"{rival}, with test-time augmentation", [one["accuracy_augmented"] for one in theirs], "ratio >= 1"),
         ]  # fmt: skip
     return lines
 
 
 def cifar_best(bench: Bench) -> list[Line]:
     """The best of half an hour."""
-    best = bench.train(bench.folder("cifar10"), *CIFAR_BEST)
+    best = with_views(bench, bench.train(bench.folder("cifar10"), *CIFAR_BEST))
     words = f"train cifar10 {' '.join(CIFAR_BEST)}"
     return [
         Line(words, "test accuracy", [accuracy(best)], goal=">= 0.93"),
+        Line(f"{words}, six views", "test accuracy", [best["six views"]], goal=">= 0.93"),
         Line(f"{words}, whole", "s", [best["command_seconds"]]),
     ]
 
