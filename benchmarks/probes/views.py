@@ -1,4 +1,4 @@
-"""Accuracy of a trained run on its test split, answers averaged over six views of each picture: `python views.py RUN`."""
+"""Accuracy of a trained run on its test split, answers averaged over six views: `python views.py RUN`."""
 
 from __future__ import annotations
 
