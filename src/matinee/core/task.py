@@ -207,11 +207,13 @@ class Task(ABC):
         """
         import torch
 
+        device = next((p.device for p in network.parameters()), torch.device("cpu"))
         positions = np.arange(len(examples)) if order is None else order
         stop = len(positions) if order is None else max(size, len(positions) // size * size)
         for first in range(start * size, min(stop, len(positions)), size):
             chosen = positions[first : first + size]
-            batch = self.collate(examples.gather(chosen, positions[first + size : first + 2 * size]))
+            columns = examples.gather(chosen, positions[first + size : first + 2 * size])
+            batch = self.collate(_near(columns, device))
             yield Batch(batch.inputs, batch.targets, torch.from_numpy(examples.rows[chosen]))
 
     def steps(self, examples: Examples, size: int) -> int:
@@ -285,6 +287,13 @@ class Task(ABC):
     def changes(self, source: str, manifest: Mapping[str, str]) -> dict[str, list[str]]:
         """The source's files that are "changed", "missing" or "new" since the manifest was written."""
         return {"changed": [], "missing": [], "new": []}
+
+
+def _near(columns: Mapping[str, Tensor], device: torch.device) -> Mapping[str, Tensor]:
+    """Gathered columns where a GPU can collate them: as stored they are fewer bytes to move, and nobody waits."""
+    if device.type != "cuda":
+        return columns
+    return {name: column.pin_memory().to(device, non_blocking=True) for name, column in columns.items()}
 
 
 def _byte_prints(examples: Examples) -> Array:
