@@ -12,7 +12,7 @@ from matinee.core import optimisers
 from matinee.core.errors import SettingsError
 from matinee.core.optimisers import NAMES, build, orthogonalise
 
-RATES = {"sgd": 0.05, "adam": 0.01, "adamw": 0.01, "rmsprop": 0.003, "muon": 0.03}
+RATES = {"sgd": 0.05, "adam": 0.01, "adamw": 0.01, "rmsprop": 0.003, "muon": 0.03, "muon-unit": 0.003}
 
 
 class _Network(nn.Module):
@@ -90,8 +90,9 @@ def test_weight_decay_spares_biases_and_normalisation(name: str) -> None:
     optimiser = build(name, network, rate=0.01, weight_decay=0.1)
     decays = {id(parameter): group["weight_decay"] for group in optimiser.param_groups for parameter in group["params"]}
     assert len(decays) == len(list(network.parameters()))
-    for parameter in network.parameters():
-        assert decays[id(parameter)] == (0.1 if parameter.ndim > 1 else 0.0)
+    for key, parameter in network.named_parameters():
+        spared = parameter.ndim <= 1 or (name == "muon-unit" and not key.startswith("head."))
+        assert decays[id(parameter)] == (0.0 if spared else 0.1)
 
 
 def test_frozen_parameters_stay_out() -> None:
@@ -138,6 +139,16 @@ def test_muon_orthogonalises_hidden_matrices_alone() -> None:
             assert 0.05 < largest < 0.14, key
         else:
             assert float(step.abs().max()) < 0.02, key
+
+
+def test_unit_muon_keeps_filters_at_the_scale_of_orthogonal_ones() -> None:
+    network = _network()
+    optimiser = build("muon-unit", network, rate=0.01)
+    _steps(network, optimiser, 5)
+    for key, parameter in network.named_parameters():
+        if parameter.ndim > 1 and not key.startswith("head."):
+            # Rescaled, then moved by a hundredth of an orthogonal matrix.
+            assert float(parameter.detach().norm()) == pytest.approx(parameter.shape[0] ** 0.5, rel=0.03), key
 
 
 def test_an_unknown_optimiser_is_refused_with_what_is_allowed() -> None:

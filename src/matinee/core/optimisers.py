@@ -23,6 +23,10 @@ HEAD: Final = "head."
 """Parameters under this name turn features into outputs; Muon leaves them to AdamW."""
 REST_SHARE: Final = 0.1
 """AdamW's rate for what Muon leaves aside, as a share of Muon's own: their steps have different units."""
+HEAD_SHARE: Final = 1.8
+VECTOR_SHARE: Final = 110.0
+"""The same for SGD: head and vectors, for the mean loss of some 512 examples and logits scaled by 1/9."""
+SGD_MOMENTUM: Final = 0.85
 
 _NEWTON_SCHULZ: Final = (3.4445, -4.7750, 2.0315)
 """Coefficients of the quintic iteration; they push every singular value into about 0.7 .. 1.2 within five steps."""
@@ -35,7 +39,9 @@ def build(
 
     `rate` is the learning rate: a step is about `rate` times the gradient for sgd, `rate` in each number for the Adam
     family and rmsprop, `rate` in each singular value for muon. `weight_decay` is L2 for sgd, adam and rmsprop, and
-    decoupled (each step shrinks by rate x weight_decay) for adamw and muon. `momentum` is beta 1 for adam and adamw.
+    decoupled (each step shrinks by rate x weight_decay) for adamw and muon; with muon-unit only the head shrinks.
+    `momentum` is beta 1 for adam and adamw.
+
     Raises SettingsError for an unknown name, and where nothing is left to train.
     """
     if name not in NAMES:
@@ -61,8 +67,10 @@ def build(
         optimiser = torch.optim.AdamW(groups, lr=rate, betas=(momentum, 0.999), fused=fused)
     elif name == "rmsprop":
         optimiser = torch.optim.RMSprop(groups, lr=rate, momentum=momentum, foreach=True)
-    else:
+    elif name == "muon":
         optimiser = Muon(_muon_groups(named, rate, weight_decay), momentum=momentum)
+    else:
+        optimiser = Muon(_unit_groups(named, rate, weight_decay), momentum=momentum, iterations=3)
     for group in optimiser.param_groups:
         group["initial_lr"] = group["lr"]
     return optimiser
@@ -70,28 +78,51 @@ def build(
 
 def _muon_groups(named: list[tuple[str, nn.Parameter]], rate: float, weight_decay: float) -> list[dict[str, Any]]:
     """Hidden matrices and filters for Muon; the head's with decay and all vectors without, for AdamW."""
-    hidden = [parameter for key, parameter in named if parameter.ndim > 1 and not key.startswith(HEAD)]
-    head = [parameter for key, parameter in named if parameter.ndim > 1 and key.startswith(HEAD)]
-    vectors = [parameter for _, parameter in named if parameter.ndim <= 1]
+    hidden, head, vectors = _sorted(named)
     groups: list[dict[str, Any]] = [
-        {"params": hidden, "lr": rate, "weight_decay": weight_decay, "orthogonal": True},
-        {"params": head, "lr": rate * REST_SHARE, "weight_decay": weight_decay, "orthogonal": False},
-        {"params": vectors, "lr": rate * REST_SHARE, "weight_decay": 0.0, "orthogonal": False},
+        {"params": hidden, "lr": rate, "weight_decay": weight_decay, "rule": "orthogonal"},
+        {"params": head, "lr": rate * REST_SHARE, "weight_decay": weight_decay, "rule": "adamw"},
+        {"params": vectors, "lr": rate * REST_SHARE, "weight_decay": 0.0, "rule": "adamw"},
     ]
     return [group for group in groups if group["params"]]
+
+
+def _unit_groups(named: list[tuple[str, nn.Parameter]], rate: float, weight_decay: float) -> list[dict[str, Any]]:
+    """Hidden matrices and filters for Muon at unit scale, the rest for SGD: as airbench94 does it."""
+    hidden, head, vectors = _sorted(named)
+    groups: list[dict[str, Any]] = [
+        {"params": hidden, "lr": rate, "rule": "unit"},
+        {"params": head, "lr": rate * HEAD_SHARE, "weight_decay": weight_decay, "rule": "sgd"},
+        {"params": vectors, "lr": rate * VECTOR_SHARE, "rule": "sgd"},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def _sorted(named: list[tuple[str, nn.Parameter]]) -> tuple[list[nn.Parameter], ...]:
+    """Hidden matrices and filters, those of the head, vectors."""
+    hidden = [parameter for key, parameter in named if parameter.ndim > 1 and not key.startswith(HEAD)]
+    head = [parameter for key, parameter in named if parameter.ndim > 1 and key.startswith(HEAD)]
+    return hidden, head, [parameter for _, parameter in named if parameter.ndim <= 1]
 
 
 class Muon(torch.optim.Optimizer):
     """Momentum whose matrices are made orthogonal before each step; AdamW for all other parameters.
 
     After "Muon: An optimizer for hidden layers in neural networks" (Keller Jordan and others, 2024,
-    https://kellerjordan.github.io/posts/muon/). Groups with "orthogonal": True hold parameters of two or more
-    dimensions, taken as matrices (first dimension x all others); groups with False take AdamW steps with betas
-    0.9 and 0.99. Weight decay is decoupled in both.
+    https://kellerjordan.github.io/posts/muon/). Groups say by what rule: "orthogonal", for parameters of two or more
+    dimensions, taken as matrices (first dimension x all others); "unit", the same for those that a normalisation
+    follows, which are brought to the norm of an orthogonal matrix before each step; "adamw", with betas 0.9 and 0.99;
+    "sgd", with Nesterov momentum 0.85. Weight decay is decoupled in all.
     """
 
     def __init__(self, groups: list[dict[str, Any]], *, momentum: float = 0.9, iterations: int = 5) -> None:
-        defaults = {"lr": 0.02, "weight_decay": 0.0, "momentum": momentum, "iterations": iterations, "orthogonal": True}
+        defaults = {
+            "lr": 0.02,
+            "weight_decay": 0.0,
+            "momentum": momentum,
+            "iterations": iterations,
+            "rule": "orthogonal",
+        }
         super().__init__(groups, defaults)
 
     @overload
@@ -109,10 +140,14 @@ class Muon(torch.optim.Optimizer):
                 loss = closure()
         for group in self.param_groups:
             parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
-            if parameters and group["orthogonal"]:
-                self._orthogonal_step(parameters, group)
-            elif parameters:
+            if not parameters:
+                continue
+            if group["rule"] == "adamw":
                 self._adamw_step(parameters, group)
+            elif group["rule"] == "sgd":
+                self._sgd_step(parameters, group)
+            else:
+                self._orthogonal_step(parameters, group)
         return loss
 
     def _orthogonal_step(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
@@ -125,6 +160,9 @@ class Muon(torch.optim.Optimizer):
         updates = torch._foreach_add(gradients, averages, alpha=momentum)
         if group["weight_decay"]:
             torch._foreach_mul_(parameters, 1 - rate * group["weight_decay"])
+        if group["rule"] == "unit":
+            for parameter, norm in zip(parameters, torch._foreach_norm(parameters), strict=True):
+                parameter.mul_(parameter.shape[0] ** 0.5 / norm)
         shapes: dict[tuple[int, int], list[int]] = {}
         for index, parameter in enumerate(parameters):
             shapes.setdefault((parameter.shape[0], parameter[0].numel()), []).append(index)
@@ -135,6 +173,16 @@ class Muon(torch.optim.Optimizer):
             scale = -rate * max(1.0, rows / columns) ** 0.5
             for index, update in zip(members, stack, strict=True):
                 parameters[index].add_(update.reshape(parameters[index].shape), alpha=scale)
+
+    def _sgd_step(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        gradients = [_gradient(parameter) for parameter in parameters]
+        averages = [self._state(parameter, "momentum_buffer") for parameter in parameters]
+        torch._foreach_mul_(averages, SGD_MOMENTUM)
+        torch._foreach_add_(averages, gradients)
+        if group["weight_decay"]:
+            torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_add_(parameters, gradients, alpha=-group["lr"])
+        torch._foreach_add_(parameters, averages, alpha=-group["lr"] * SGD_MOMENTUM)
 
     def _adamw_step(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         gradients = [_gradient(parameter) for parameter in parameters]

@@ -9,7 +9,7 @@ from typing import Any
 
 from matinee.core.settings import rules, setting
 
-OPTIMISERS = ("sgd", "adam", "adamw", "rmsprop", "muon")
+OPTIMISERS = ("sgd", "adam", "adamw", "rmsprop", "muon", "muon-unit")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -122,7 +122,7 @@ def build(
 
 
 def whiten(network: nn.Module, images: Tensor) -> None:
-    """Fits frozen whitening layers to training pictures (N, C, H, W), pixels 0 to 1; other networks stay as they are.
+    """Fits whitening layers to training pictures (N, C, H, W), pixels 0 to 1; other networks stay as they are.
 
     A few thousand pictures, drawn at random, are plenty. Call it once, before training and on the final device.
     """

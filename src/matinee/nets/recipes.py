@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from matinee.nets.choices import MANY, PictureShape, check
 
@@ -77,22 +77,17 @@ def _small(size: str, shape: PictureShape, examples: int) -> Recipe:
     # Small grey pictures are mostly characters, whose mirror images are others or none.
     flip = shape.channels == 3 or long_side >= _SMALLEST_FLIPPED_GREY
     if examples >= MANY:
-        # Keller Jordan's settings for colour (rate 0.24, momentum 0.6); grey did as well with the gentler ones.
-        rate, momentum = (0.24, 0.6) if shape.channels == 3 else (0.1, 0.9)
-        least = 8 if shape.channels == 3 else 6
-        return Recipe(
-            "muon",
-            rate,
-            512,  # divisible by every number of pictures that a strip of the network may hold
-            least,
-            momentum=momentum,
-            weight_decay=0.1,
-            label_smoothing=0.2,
-            flip=flip,
-            crop=2,
-            cutout=long_side // 4 if size == "l" else 0,  # it learns the training pictures by heart otherwise
-            progressive=True,
-        )
+        common: dict[str, Any] = {
+            "batch_size": 512,  # divisible by every number of pictures that a strip of the network may hold
+            "label_smoothing": 0.2,
+            "flip": flip,
+            "crop": 2,
+            "cutout": long_side // 4 if size == "l" else 0,  # it learns the training pictures by heart otherwise
+            "progressive": True,
+        }
+        if shape.channels == 3:  # Keller Jordan's settings
+            return Recipe("muon-unit", 0.24, epochs=8, momentum=0.6, weight_decay=0.0025, warmup=0.0, **common)
+        return Recipe("muon", 0.1, epochs=6, weight_decay=0.1, **common)
     batch = 50 if examples < 500 else 64 if examples < 1000 else 100
     faces_or_things = flip and long_side > 32
     return Recipe(
