@@ -136,6 +136,7 @@ def temperature(logits: torch.Tensor, targets: torch.Tensor) -> float:
     one example more had been seen, with any answer: a few examples that are all right do not mean certainty.
     """
     smoothing = 1.0 / (len(logits) + 1)
+    logits = logits.double()  # near its minimum the surprise is flat: single precision would blur the place
 
     def surprise(exponent: float) -> float:
         shares = (logits / 10.0**exponent).log_softmax(-1)
