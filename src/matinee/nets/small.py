@@ -39,6 +39,7 @@ _STRIDED_FROM: Final = 40
 _WHITENING_FLOOR: Final = 5e-4
 """Added to the eigenvalues, so that directions without signal are not blown up into noise."""
 _LARGEST_SAMPLE: Final = 5000
+_AT_ONCE: Final = 256  # pictures: all their patches in double precision take hundreds of megabytes
 
 
 class WhiteningLayer(nn.Module):
@@ -67,11 +68,14 @@ class WhiteningLayer(nn.Module):
     @torch.no_grad()
     def fit(self, pictures: Tensor) -> None:
         """Computes the filters from normalised pictures (N, C, H, W); up to 5,000 of them are looked at."""
-        pictures = pictures[:_LARGEST_SAMPLE].float().contiguous()
-        patches = pictures.unfold(2, self.kernel, self.stride).unfold(3, self.kernel, self.stride)
         dimensions = self.channels_out // 2
-        rows = patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, dimensions).double()
-        eigenvalues, eigenvectors = torch.linalg.eigh(rows.T @ rows / rows.shape[0])
+        moments, count = torch.zeros(dimensions, dimensions, dtype=torch.float64, device=pictures.device), 0
+        for some in torch.split(pictures[:_LARGEST_SAMPLE].float(), _AT_ONCE):
+            patches = some.unfold(2, self.kernel, self.stride).unfold(3, self.kernel, self.stride)
+            rows = patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, dimensions).double()
+            moments += rows.T @ rows
+            count += len(rows)
+        eigenvalues, eigenvectors = torch.linalg.eigh(moments / count)
         filters = eigenvectors.T / (eigenvalues.clamp_min(0) + _WHITENING_FLOOR).sqrt()[:, None]
         half = filters.flip(0).reshape(dimensions, -1, self.kernel, self.kernel)
         self.weight.copy_(torch.cat((half, -half)))
