@@ -91,6 +91,19 @@ def test_augmentation_is_a_function_of_its_moment(chosen: Data) -> None:
     assert len(one) == len(batch)
 
 
+def test_a_part_of_a_batch_is_varied_as_in_the_whole(chosen: Data) -> None:
+    batch = first_batch(chosen, 16)
+    whole = chosen.task.augment(batch, Moment(3))
+    rows = None if batch.rows is None else batch.rows[4:]
+    part = chosen.task.augment(Batch(batch.inputs[4:], batch.targets[4:], rows), Moment(3, first=4))
+    assert torch.allclose(whole.inputs[4:], part.inputs, atol=1e-6)
+
+
+def test_the_effort_of_a_step_is_told_against_the_last_one(chosen: Data) -> None:
+    efforts = [chosen.task.effort(share / 10) for share in range(11)]
+    assert all(effort > 0 for effort in efforts) and efforts[-1] == 1.0
+
+
 def test_answers_are_json_one_for_each_example(chosen: Data) -> None:
     batch, network = first_batch(chosen, 5), chosen.task.build().eval()
     with torch.no_grad():

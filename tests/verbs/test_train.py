@@ -19,10 +19,17 @@ from matinee.core.loop import Step, fit
 from matinee.core.progress import Progress
 from matinee.core.task import Data
 from matinee.core.train_settings import TrainSettings
+from matinee.tasks.image_classification import ImageClassification
 
 
 def weights(model: Any) -> dict[str, torch.Tensor]:
     return {k: v.clone() for k, v in model.network.state_dict().items()}
+
+
+def test_a_network_of_one_size_refuses_growing_pictures() -> None:
+    data = ImageClassification().toy()
+    with pytest.raises(SettingsError, match="--progressive: linear takes one size only"):
+        matinee.train(data, network="linear", progressive=True)
 
 
 def test_it_learns(toy: Data, quiet: Progress) -> None:

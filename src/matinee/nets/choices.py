@@ -16,6 +16,8 @@ SIZES: Final[dict[str, tuple[str, ...]]] = {
     "residual": ("s", "m", "l"),
     "constant": ("m",),
 }
+ANY_SIDE: Final = ("small", "residual")
+"""Networks that take pictures of other sizes than they were built for."""
 PASSES: Final = 2.5
 MANY_PASSES: Final = 45
 PIXELS_A_SECOND: Final = 2_500_000
@@ -48,6 +50,12 @@ def check(name: str, size: str) -> None:
         raise SettingsError(f"--network {name}: the networks for pictures are {', '.join(NAMES)}, or auto.")
     if size not in SIZES[name]:
         raise SettingsError(f"--size {size}: {name} comes in {', '.join(SIZES[name])}.")
+
+
+def check_growing(name: str, asked: bool) -> None:
+    """Raises SettingsError where pictures are to grow and the network takes one size only."""
+    if asked and name not in ANY_SIDE:
+        raise SettingsError(f"--progressive: {name} takes one size only. Those that can: {', '.join(ANY_SIDE)}.")
 
 
 def choose(shape: PictureShape, examples: int, minutes: float | None = None) -> tuple[str, str]:

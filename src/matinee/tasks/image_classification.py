@@ -138,9 +138,8 @@ class ImageClassification(Task):
             channels=image.shape[3],
         )
         parts = {name: Examples(columns, chosen) for name, chosen in splits.items()}
-        return Data(
-            task, parts["train"], parts["valid"], parts["test"], picture_table.origin(source, table, strangers, rows)
-        )
+        origin = picture_table.origin(source, table, strangers, rows)
+        return Data(task, parts["train"], parts["valid"], parts["test"], origin)
 
     def _kept(self, table: picture_table.PictureTable) -> tuple[int, int]:
         """The height and width to learn at: smaller than stored where few, small pictures are best learned so."""
@@ -205,7 +204,7 @@ class ImageClassification(Task):
 
     def choose(self, data: Data, minutes: float | None) -> ImageClassification:
         """Network and size by the shape and number of pictures; augmentation by the network's recipe."""
-        from matinee.nets.choices import SIZES, choose
+        from matinee.nets.choices import SIZES, check_growing, choose
 
         name, size = self.network, self.size
         if name == "auto":
@@ -213,6 +212,7 @@ class ImageClassification(Task):
         else:
             sizes = SIZES[name]
             fitting = "m" if "m" in sizes else sizes[0]
+        check_growing(name, bool(self.progressive))
         size = fitting if size == "auto" else size
         named = dataclasses.replace(self, network=name, size=size)
         recipe = named._recipe(len(data.train))
