@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from matinee.core.task import Batch, Data, Task
     from matinee.core.train_settings import TrainSettings
     from matinee.verbs.check import check
+    from matinee.verbs.cross_validate import cross_validate
     from matinee.verbs.evaluate import evaluate
     from matinee.verbs.predict import predict
     from matinee.verbs.resume import resume
@@ -38,6 +39,7 @@ _HOMES = {
     "core.task": ("Batch", "Data", "Task"),
     "core.train_settings": ("TrainSettings",),
     "verbs.check": ("check",),
+    "verbs.cross_validate": ("cross_validate",),
     "verbs.evaluate": ("evaluate",),
     "verbs.predict": ("predict",),
     "verbs.resume": ("resume",),
@@ -59,6 +61,7 @@ __all__ = [
     "Task",
     "TrainSettings",
     "check",
+    "cross_validate",
     "evaluate",
     "fit",
     "load",

@@ -13,7 +13,8 @@ import torch
 
 from matinee.core import on_disk
 from matinee.core.errors import DataError
-from matinee.core.examples import Array, Examples
+from matinee.core.examples import Array, Examples, Ragged
+from matinee.core.runtime import of_like_lengths
 
 COUNT = 300
 linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere all columns are gathered from the mapping")
@@ -99,3 +100,28 @@ def test_rows_read_from_the_disk_do_not_stay_in_the_process(far: Callable[[Array
 def test_memory_is_at_most_the_machine_s() -> None:
     whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if sys.platform == "linux" else sys.maxsize
     assert 0 < on_disk.memory() <= whole
+
+
+def test_rows_of_their_own_length_are_padded_with_zeros() -> None:
+    column = Ragged.of([np.array([1, 2, 3]), np.array([], np.int32), np.array([4])])
+    some = Examples.of({"tokens": column, "label": np.arange(3)}).take(np.array([2, 0, 1, 2]))
+    batch = some.gather(np.array([0, 1, 2]))
+    assert batch["tokens"].tolist() == [[4, 0, 0], [1, 2, 3], [0, 0, 0]]
+    assert some.lengths("tokens").tolist() == [1, 3, 0, 1]
+    assert some.gather(np.array([2]))["tokens"].shape == (1, 1)
+    assert column[0].tolist() == [1, 2, 3] and len(column) == 3
+    with pytest.raises(TypeError):
+        some.array("tokens")
+    with pytest.raises(TypeError):
+        some.ragged("label")
+
+
+def test_batches_of_like_lengths_hold_every_position_once() -> None:
+    lengths = np.random.default_rng(0).integers(1, 100, 1003)
+    order = np.random.default_rng(1).permutation(1003)
+    mixed = of_like_lengths(order, lengths, 10, seed=2)
+    assert sorted(mixed) == list(range(1003)) and (mixed[1000:] == order[1000:]).all()
+    spread = np.ptp(lengths[mixed[:1000]].reshape(-1, 10), axis=1)
+    assert spread.mean() < 10 < np.ptp(lengths[order[:1000]].reshape(-1, 10), axis=1).mean()
+    assert (mixed == of_like_lengths(order, lengths, 10, seed=2)).all()
+    assert len(of_like_lengths(order[:5], lengths, 10, seed=2)) == 5

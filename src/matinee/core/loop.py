@@ -21,7 +21,7 @@ from matinee.core.moment import Moment
 from matinee.core.plan import PROBE_STEPS, Plan, outlook, rate_at
 from matinee.core.prefetch import ahead
 from matinee.core.progress import Progress, seconds
-from matinee.core.runtime import detached, machine, order_of, seed_of, seed_torch
+from matinee.core.runtime import Memory, detached, machine, of_like_lengths, order_of, seed_of, seed_torch
 from matinee.core.sharding import part_of
 from matinee.core.standing import Keeper, Row, Standing
 from matinee.core.task import Batch, Data, Task
@@ -87,7 +87,7 @@ def fit(
     task, now, team, device = data.task, training.now, training.team, training.machine.device
     # A checkpoint may have fallen on the last batch of a pass: then hooks hear of its end without a batch.
     step = Step(task, network, Batch(torch.empty(0), None), None, now.step, now.epoch)
-    while (now.plan.left or now.batch) and not now.stopped:
+    while not now.stopped:
         network.train()
         for batch in training.stream():
             seed = seed_of(settings.seed, 1, now.step)
@@ -109,9 +109,8 @@ def fit(
                 break
         scores = training.end_pass()
         now.stopped = now.plan.left == 0 or training.stale()
-        if scores is not None:
-            asked = [hook.on_epoch(step, scores) for hook in hooks]
-            now.stopped = now.stopped or any(asked)
+        for hook in hooks if scores else ():
+            now.stopped |= hook.on_epoch(step, scores)
         training.checkpoint(now.stopped)
     training.finish()
     return now
@@ -135,8 +134,9 @@ class _Training:
         self.size = max(int(settings.batch_size or 1), processes.current().size)
         self.team = Team(network, self.machine, settings, max(1, min(self.size, len(data.train))))
         self.select = selecting(data.task.meter(), settings.select)
+        self.parameters = [p for p in network.parameters() if p.requires_grad]
         steps = data.task.steps(data.train, self.size)
-        self.now = Standing(Plan.of(steps, settings.epochs, budget))
+        self.now = Standing(Plan.of(steps, settings.epochs if self.parameters else 0, budget))
         self.optimiser = optimisers.build(
             str(settings.optimiser),
             network,
@@ -147,9 +147,9 @@ class _Training:
         self.team.adapt(self.optimiser)
         self.peaks = [float(group["lr"]) for group in self.optimiser.param_groups]
         self.average = Average(network, float(settings.average or 0.0))
-        self.parameters = [p for p in network.parameters() if p.requires_grad]
         self.penalised = [p for p in self.parameters if p.dim() > 1] if settings.l1 else []
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.machine.device)
+        self.memory = Memory()
         self.look = 0  # the next step after which the clock and the signals are looked at
         self.news: dict[str, int] | None = None  # what the clock decided and the other processes do not know yet
         self.loss_count = 0
@@ -168,12 +168,15 @@ class _Training:
     def stream(self) -> Any:
         """The batches that are left of this pass."""
         task, examples, now = self.data.task, self.data.train, self.now
-        if not now.plan.left:  # the checkpoint fell between the last step and the validation behind it
+        if not now.plan.left:  # none is wanted, or the checkpoint fell between the last one and its validation
             return ()
         labels = task.labels(examples) if self.settings.balanced else None
         if self.settings.balanced and labels is None:
             raise SettingsError("--balanced: this task has no classes to balance.")
-        order = order_of(len(examples), seed_of(self.settings.seed, 2, now.epoch), labels)
+        seed = seed_of(self.settings.seed, 2, now.epoch)
+        order = order_of(len(examples), seed, labels)
+        if (lengths := task.lengths(examples)) is not None:
+            order = of_like_lengths(order, lengths, self.size, seed)
         size, order = self.team.part(order)
         return ahead(task.batches(examples, self.network, size, order, now.batch), task.prefetch)
 
@@ -198,6 +201,7 @@ class _Training:
         now.batch += 1
         self.average.update(now.step)
         now.plan.advance()
+        self.memory.at(self.data.task.effort(now.plan.share))
 
     def pause(self) -> bool:
         """Between two steps: the clock, the checkpoint, the live line. True where the schedule has ended."""
@@ -206,7 +210,7 @@ class _Training:
             self.probe = (now.step, self.spent(), now.plan.share)
         if self.recorded:
             self._replay()
-        if now.step >= self.look:
+        if now.step >= self.look and self.data.task.prefetch:  # else a pass cannot be entered midway
             if not self.recorded and self.team.processes.first and now.plan.due(now.step, self.spent(), self.probe[0]):
                 self._replan()
             self.checkpoint(False)
@@ -274,12 +278,12 @@ class _Training:
             if self.keeper is not None:
                 self.keeper.record(now.plan.events)
 
-    def end_pass(self) -> Row | None:
-        """The end of a pass over the examples: validate where it is time to, log, remember the best."""
+    def end_pass(self) -> Row:
+        """The end of a pass over the examples: validate where it is time to, log, remember the best; {} where not."""
         now = self.now
         now.epoch, now.batch = now.epoch + 1, 0
         if now.epoch % now.plan.every and now.plan.left:
-            return None
+            return {}
         loss = sum(self.team.processes.sums([self.loss_sum.item()])) / max(1, self.loss_count)
         if not math.isfinite(loss):
             raise MatineeError(
@@ -293,8 +297,7 @@ class _Training:
             scores = measure(self.data.task, self.network, valid, self.machine) if len(valid) else {}
             self._remember(scores)
         row = {"epoch": now.epoch, "step": now.step, "loss": loss, **scores}
-        ended = self.spent()
-        self.validation = ended - began
+        self.validation = (ended := self.spent()) - began
         row |= {"seconds": ended, "examples_per_second": self.size / per_step if per_step else 0.0}
         now.history.append(row)
         self.loss_sum.zero_()
@@ -391,6 +394,7 @@ class _Training:
         settled = now.plan.wanted is not None or now.plan.events
         dearer = outlook(self.data.task.effort, self.probe[2], now.plan.share)
         left = f"  {seconds(now.plan.left * per_step * dearer)} left" if settled else "  measuring the speed"
-        of = f"/{epochs}" if settled else ""
         rate = self.size / per_step if per_step else 0.0
-        self.progress.live(f"epoch {now.epoch + 1}{of}  {rate:,.0f} examples/s  loss {loss:.4f}{best}{left}")
+        self.progress.live(
+            f"epoch {now.epoch + 1}{f'/{epochs}' * bool(settled)}  {rate:,.0f} examples/s  loss {loss:.4f}{best}{left}"
+        )

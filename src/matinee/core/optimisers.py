@@ -42,13 +42,13 @@ def build(
     decoupled (each step shrinks by rate x weight_decay) for adamw and muon; with muon-unit only the head shrinks.
     `momentum` is beta 1 for adam and adamw.
 
-    Raises SettingsError for an unknown name, and where nothing is left to train.
+    Where nothing is left to train, one that moves nothing. Raises SettingsError for an unknown name.
     """
     if name not in NAMES:
         raise SettingsError(f"--optimiser {name}: the optimisers are {', '.join(NAMES)}.")
     named = [(key, parameter) for key, parameter in network.named_parameters() if parameter.requires_grad]
     if not named:
-        raise SettingsError("nothing to train: every parameter of the network is frozen.")
+        return torch.optim.SGD([torch.empty(0, requires_grad=True)], lr=0.0)
     # Every group costs a call a step, so without weight decay there is one.
     decayed = [parameter for _, parameter in named if parameter.ndim > 1 or not weight_decay]
     spared = [parameter for _, parameter in named if parameter.ndim <= 1 and weight_decay]

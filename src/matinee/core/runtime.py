@@ -105,8 +105,25 @@ def _keep_memory() -> None:
     import ctypes
 
     library = ctypes.CDLL(None)
-    for setting, value in ((-4, 0), (-1, 2**31 - 1), (-2, 256 * 2**20)):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD
+    # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD; M_ARENA_MAX: what one thread frees, another may use.
+    for setting, value in ((-4, 0), (-1, 2**31 - 1), (-2, 256 * 2**20), (-8, 1)):
         library.mallopt(setting, value)
+
+
+class Memory:
+    """Gives the system what is kept and free where steps begin to need pieces of other sizes."""
+
+    def __init__(self) -> None:
+        self._effort = 0.0
+
+    def at(self, effort: float) -> None:
+        """The next step's effort (`Task.effort`)."""
+        if effort != self._effort:
+            self._effort = effort
+            if platform.libc_ver()[0] == "glibc":
+                import ctypes
+
+                ctypes.CDLL(None).malloc_trim(0)
 
 
 def _device(name: str) -> torch.device:
@@ -168,6 +185,20 @@ def order_of(count: int, seed: int, labels: Array | None = None) -> Array:
     begins = np.cumsum(sizes) - sizes
     chosen: Array = members[begins[drawn] + (generator.random(count) * sizes[drawn]).astype(np.int64)]
     return chosen
+
+
+def of_like_lengths(order: Array, lengths: Array, size: int, seed: int) -> Array:
+    """The same positions in an order whose batches of `size` have examples of like length, so that little is padding.
+
+    Sorted by length within stretches of 64 batches, and the batches of a pass shuffled; what does not fill a batch
+    stays at the end.
+    """
+    whole = len(order) // size * size
+    stretches = [order[first : min(whole, first + 64 * size)] for first in range(0, whole, 64 * size)]
+    stretches = [stretch[np.argsort(lengths[stretch], kind="stable")] for stretch in stretches]
+    batches = np.concatenate([*stretches, order[:0]]).reshape(-1, size)
+    mixed = batches[np.random.default_rng(seed).permutation(len(batches))].reshape(-1)
+    return np.concatenate((mixed, order[whole:]))
 
 
 def peak_memory() -> int:

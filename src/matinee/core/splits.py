@@ -54,7 +54,7 @@ def divide(
             continue
         if whole is None:
             whole = np.full(len(known.named), -1, np.int64)
-            whole[pool] = _joined((*alike(pool), known.together[pool]))
+            whole[pool] = joined((*alike(pool), known.together[pool]))
         away = held_back(known.labels[pool], whole[pool], share, 2 * seed + salt)
         parts[name], pool = pool[away], pool[~away]
     return {"train": pool, **parts}
@@ -76,7 +76,7 @@ def remembered(key: str, find: Callable[[], dict[str, Array]]) -> dict[str, Arra
         return find()
 
 
-def _joined(groupings: Sequence[Array]) -> Array:
+def joined(groupings: Sequence[Array]) -> Array:
     """One numbering of several groupings: connected by any of them means in one group."""
     links = Links(len(groupings[0]))
     for numbers in groupings:

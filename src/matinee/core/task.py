@@ -116,7 +116,10 @@ class Task(ABC):
     """Names that work where a path does, with a line about each."""
 
     prefetch: ClassVar[bool] = True
-    """Whether batches may be made ahead of the step that uses them; not where they depend on the learning network."""
+    """Whether batches may be made ahead of the step that uses them; not where they depend on the learning network.
+
+    Where they do, a pass cannot be entered midway either: checkpoints fall between passes.
+    """
 
     head: ClassVar[str] = "head."
     """What the names of those weights begin with that a start from other weights makes anew."""
@@ -220,6 +223,17 @@ class Task(ABC):
         """How many batches one shuffled pass has."""
         return max(1, len(examples) // size)
 
+    def lengths(self, examples: Examples) -> Array | None:
+        """How long each example is, (examples,), where a step costs less with examples of like length; else None."""
+        return None
+
+    def together(self, examples: Examples) -> Array | None:
+        """A number for each example, int64 (examples,), equal for those that must not be divided; -1 stands alone.
+
+        Default: the column "group", where there is one.
+        """
+        return examples.column("group").astype(np.int64) if "group" in examples.columns else None
+
     def labels(self, examples: Examples) -> Array | None:
         """The class number of each example, int64 (examples,), or None where there are no classes."""
         return None
@@ -301,7 +315,7 @@ def _byte_prints(examples: Examples) -> Array:
     for i in range(len(examples)):
         digest = blake2b(digest_size=64)
         for values in examples.columns.values():
-            digest.update(np.ascontiguousarray(values[examples.rows[i]]).tobytes())
+            digest.update(np.ascontiguousarray(values[int(examples.rows[i])]).tobytes())
         prints[i] = np.frombuffer(digest.digest(), np.uint32).astype(np.float32) - 2.0**31
     units: Array = prints / np.linalg.norm(prints, axis=1, keepdims=True)
     return units

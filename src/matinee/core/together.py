@@ -40,7 +40,8 @@ class Team:
             check(str(settings.optimiser), settings.l1)
             shard(network, where.device)
         else:
-            self._gradients = Gradients([p for p in network.parameters() if p.requires_grad], self.processes)
+            learning = [p for p in network.parameters() if p.requires_grad]
+            self._gradients = Gradients(learning, self.processes) if learning else None
 
     def adapt(self, optimiser: torch.optim.Optimizer) -> None:
         """Where weights are spread, keep to steps that know of it: torch has no fused one for SGD."""

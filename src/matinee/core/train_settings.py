@@ -23,7 +23,12 @@ class TrainSettings:
         high=100_000,
         log=True,
     )
-    epochs: int | None = setting(None, "passes over the training examples", low=1, high=100_000, log=True)
+    epochs: int | None = setting(
+        None,
+        "passes over the training examples (0: no steps, where the network learns all at a look)",
+        low=0,
+        high=100_000,
+    )
     batch_size: int | None = setting(None, "examples a step", low=1, high=65_536, log=True)
     optimiser: str | None = setting(None, "the rule that moves the weights", choices=OPTIMISERS)
     learning_rate: float | None = setting(None, "length of a step at its peak", low=1e-7, high=10.0, log=True)
@@ -57,7 +62,7 @@ class TrainSettings:
     def advised(self, advice: Mapping[str, Any]) -> TrainSettings:
         """The same settings, with what was left to "auto" taken from `advice`, then from plain defaults."""
         known = {**_PLAIN, **{k: v for k, v in advice.items() if k in rules(self)}}
-        if self.minutes is not None and self.epochs is None:
+        if self.minutes is not None and self.epochs is None and known["epochs"]:
             known.pop("epochs")
         elif self.epochs is not None and self.minutes is None:
             known.pop("minutes")

@@ -126,7 +126,7 @@ class ImageClassification(Task):
         classes = self.classes or table.classes
         labels, strangers = picture_table.renumbered(table, classes)
         rows = table.good[labels[table.good] >= 0]
-        columns = {"image": table.columns["image"], "label": labels}
+        columns = {"image": table.columns["image"], "label": labels, "group": table.columns["group"]}
         splits = self._divided(table, columns, rows)
         image = table.columns["image"]
         task = dataclasses.replace(
@@ -218,7 +218,7 @@ class ImageClassification(Task):
         recipe = named._recipe(len(data.train))
         flip = self.flip
         if flip is None:
-            flip = recipe.flip and mirror_safe(data.train.columns["image"], data.train.rows, data.train.column("label"))
+            flip = recipe.flip and mirror_safe(data.train.array("image"), data.train.rows, data.train.column("label"))
         varied = ("progressive", "crop", "scale", "rotate", "colour", "cutout", "mixup", "label_smoothing")
         open_ = {field: getattr(recipe, field) for field in varied if getattr(self, field) is None}
         return dataclasses.replace(named, flip=flip, **open_)
@@ -343,7 +343,7 @@ class ImageClassification(Task):
 
     def fingerprint(self, examples: Examples) -> tuple[Array, float]:
         """Thumbnails without brightness and contrast."""
-        return thumbnail_prints(examples.columns["image"], examples.rows), NEAR
+        return thumbnail_prints(examples.array("image"), examples.rows), NEAR
 
     def trivial(self, train: Examples) -> Model:
         """Always the majority class."""

@@ -61,9 +61,9 @@ def evaluate(
         raise DataError(f"{data.origin.source}: there are no {split} examples to score.")
     shown, began = progress or Progress(quiet=True), time.perf_counter()
     if baselines is None:
-        baselines = compare_with(data, shown, device=str(next(model.network.parameters()).device))
+        baselines = compare_with(data, shown, device=str(model.device))
     shown.live(f"scoring {len(examples):,} examples")
-    where = machine(str(next(model.network.parameters()).device), model.precision)
+    where = machine(str(model.device), model.precision)
     meter = collect(model.task, model.network, examples, where)
     rows = meter.rows()
     scores = intervals(meter, rows)
@@ -129,7 +129,7 @@ def _galleries(model: Model, examples: Examples, meter: Meter, rows: Rows) -> li
     import torch
 
     sections = []
-    device = next(model.network.parameters()).device
+    device = model.device
     for title, positions in meter.worth_seeing(rows).items():
         chosen = positions[:LOOKED_AT]
         if not len(chosen):

@@ -1,0 +1,199 @@
+"""Cross-validate: every example is answered once by a model that did not learn from it.
+
+The examples are divided into folds, by class, with near duplicates and groups whole; for each fold a model is trained
+on the others, and scored on it. What the source itself holds back as its test is left alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from matinee.core.command import Answer, Call, Command, argument
+from matinee.core.duplicates import groups
+from matinee.core.errors import DataError, SettingsError
+from matinee.core.evaluation import WORDS
+from matinee.core.examples import Array, Examples
+from matinee.core.meter import Meter, Score, intervals
+from matinee.core.model import Model
+from matinee.core.progress import Progress, seconds
+from matinee.core.reading import read
+from matinee.core.settings import rules, setting
+from matinee.core.splits import held_back, joined
+from matinee.core.storage import write_json
+from matinee.core.tables import table_text
+from matinee.core.task import Data
+from matinee.core.train_settings import TrainSettings
+from matinee.verbs.evaluate import compare_with
+from matinee.verbs.train import StartSettings, begin, prepare
+
+DRAWS = 2000
+MODEL = "model"
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """What the folds told.
+
+    scores: name -> over all examples, each answered once, with its interval; the selecting one first. folds: name ->
+    value in each fold. rivals: rival -> name -> over all examples. ahead: rival -> by how much the model scores more
+    than it in the first score, with the interval of the difference (both answered the same examples).
+    """
+
+    scores: Mapping[str, Score]
+    folds: Mapping[str, Sequence[float]]
+    rivals: Mapping[str, Mapping[str, float]]
+    ahead: Mapping[str, Score]
+    examples: int
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """For programs."""
+        return dataclasses.asdict(self)
+
+    def __str__(self) -> str:
+        count = len(next(iter(self.folds.values())))
+        head = ["", "score", "95 % interval", "mean of folds", "deviation", *(WORDS.get(n, n) for n in self.rivals)]
+        rows = [
+            [
+                name.replace("_", " "),
+                f"{score.value:.4f}",
+                f"{score.low:.4f} to {score.high:.4f}",
+                f"{np.mean(self.folds[name]):.4f}",
+                f"{np.std(self.folds[name], ddof=1):.4f}",
+                *(f"{scores[name]:.4f}" for scores in self.rivals.values()),
+            ]
+            for name, score in self.scores.items()
+        ]
+        first = next(iter(self.scores)).replace("_", " ")
+        lines = [f"{self.examples:,} examples in {count} folds, {seconds(self.seconds)}", table_text(head, rows)]
+        for name, by in self.ahead.items():
+            sure = "surely other than" if by.low > 0 or by.high < 0 else "not surely other than"
+            words = f"{first} is {sure} that of {WORDS.get(name, name)}"
+            lines.append(f"{words}: {by.value:+.4f} ({by.low:+.4f} to {by.high:+.4f})")
+        return "\n".join(lines)
+
+
+def cross_validate(data: Data, *, folds: int = 10, progress: Progress | None = None, **given: Any) -> CrossValidation:
+    """Train and score a model for each fold of the data.
+
+    Args:
+        folds: into how many parts the examples are divided; as many as there are examples leaves each out once.
+        progress: where to show the progress; None: on standard error.
+        given: settings as for `train`.
+
+    Raises DataError for too few examples, SettingsError for a setting that is not allowed.
+    """
+    began, shown = time.perf_counter(), progress or Progress()
+    pool = _pool(data)
+    if folds < 2 or folds > len(pool):
+        raise SettingsError(f"--folds {folds}: from 2 to the number of examples, which is {len(pool):,}.")
+    numbers = _folds(data, pool, folds)
+    kept: dict[str, list[Meter]] = {}
+    for fold in range(folds):
+        shown.note(f"fold {fold + 1} of {folds}")
+        part = _fold(data, pool, numbers == fold, fold)
+        model = begin(prepare(part, given, Progress(quiet=True), time.perf_counter()), None, anyway=True)
+        rivals = compare_with(dataclasses.replace(part, task=model.task), Progress(quiet=True))
+        for name, one in {MODEL: model, **rivals}.items():
+            kept.setdefault(name, []).append(_scored(one, part.test))
+    return _summary(kept, len(pool), time.perf_counter() - began)
+
+
+def _pool(data: Data) -> Examples:
+    """All examples but those that the source itself holds back."""
+    parts = [part.rows for name, part in data.splits().items() if name != "test" or name not in data.origin.given]
+    return Examples(data.train.columns, np.concatenate(parts))
+
+
+def _folds(data: Data, pool: Examples, folds: int) -> Array:
+    """The fold of each example: by class, what belongs together in one."""
+    labels, together = data.task.labels(pool), data.task.together(pool)
+    labels = np.zeros(len(pool), np.int64) if labels is None else labels
+    prints, threshold = data.task.fingerprint(pool)
+    whole = joined([groups(prints, threshold), *([together] if together is not None else [])])
+    if len(np.unique(whole)) < folds:
+        raise DataError(f"--folds {folds}: there are {len(np.unique(whole))} groups of examples that stay together.")
+    numbers = np.full(len(pool), folds - 1)
+    left = np.arange(len(pool))
+    for fold in range(folds - 1):
+        away = held_back(labels[left], whole[left], 1 / (folds - fold), data.task.split_seed + fold)
+        numbers[left[away]] = fold
+        left = left[~away]
+    return numbers
+
+
+def _fold(data: Data, pool: Examples, out: Array, fold: int) -> Data:
+    """The data of one fold: its examples are the test, and some of the others select the model."""
+    rest = pool.take(np.flatnonzero(~out))
+    labels, together = data.task.labels(rest), data.task.together(rest)
+    labels = np.zeros(len(rest), np.int64) if labels is None else labels
+    alone = np.arange(len(rest)) if together is None else joined([np.arange(len(rest)), together])
+    chosen = held_back(labels, alone, data.task.valid_share, data.task.split_seed + fold)
+    train_, valid = (rest.take(np.flatnonzero(which)) for which in (~chosen, chosen))
+    return dataclasses.replace(data, train=train_, valid=valid, test=pool.take(np.flatnonzero(out)))
+
+
+def _scored(model: Model, examples: Examples) -> Meter:
+    from matinee.core.measuring import collect
+    from matinee.core.runtime import machine
+
+    return collect(model.task, model.network, examples, machine(str(model.device), model.precision, settle=False))
+
+
+def _summary(kept: Mapping[str, Sequence[Meter]], examples: int, spent: float) -> CrossValidation:
+    meter = kept[MODEL][0]
+    rows = {name: _together(meters) for name, meters in kept.items()}
+    scores = intervals(meter, rows[MODEL])
+    each = [one.score(one.rows()) for one in kept[MODEL]]
+    first, rivals = next(iter(scores)), {name: meter.score(rows[name]) for name in rows if name != MODEL}
+    ahead = {name: _difference(meter, first, rows[MODEL], rows[name]) for name in rivals}
+    return CrossValidation(
+        scores, {name: [one[name] for one in each] for name in scores}, rivals, ahead, examples, spent
+    )
+
+
+def _together(meters: Sequence[Meter]) -> dict[str, Array]:
+    parts = [meter.rows() for meter in meters]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _difference(meter: Meter, name: str, ours: Mapping[str, Array], theirs: Mapping[str, Array]) -> Score:
+    """By how much the first score of one model is above another's, with a paired bootstrap over the examples."""
+    value = meter.score(ours)[name] - meter.score(theirs)[name]
+    count, generator = len(next(iter(ours.values()))), np.random.default_rng(0)
+    drawn = []
+    for _ in range(max(200, min(DRAWS, 20_000_000 // count))):
+        pick = generator.integers(0, count, count)
+        one, other = ({key: column[pick] for key, column in rows.items()} for rows in (ours, theirs))
+        drawn.append(meter.score(one)[name] - meter.score(other)[name])
+    low, high = np.nanpercentile(drawn, [2.5, 97.5])
+    return Score(value, float(low), float(high))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossValidate(Command):
+    """`matinee cross-validate SOURCE [--folds N]`."""
+
+    groups: ClassVar[tuple[type[Any], ...]] = (TrainSettings, StartSettings)
+    reads: ClassVar[bool] = True
+    writes: ClassVar[str] = "file for the figures as JSON"
+
+    source: str = argument("a folder, an archive, a table of files, or a well-known name", name="SOURCE")
+    folds: int = setting(10, "parts into which the examples are divided", low=2, high=100_000)
+    task: str = setting("", "which task, where the source fits several; or an importable module of your own")
+
+    def run(self, call: Call) -> Answer:
+        """The figures as a table."""
+        data = read(self.source, task=self.task or None, progress=call.progress, **call.tasks)
+        open_ = {k: v for k, v in call.tasks.items() if not rules(data.task)[k].reading}
+        told = cross_validate(data, folds=self.folds, progress=call.progress, **call.settings, **open_)
+        if call.out is not None:
+            write_json(call.out, told.to_json())
+        return Answer(json.loads(json.dumps(told.to_json())), str(told))

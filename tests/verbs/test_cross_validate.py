@@ -1,0 +1,47 @@
+"""Cross-validation, over every task."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from matinee.core.errors import SettingsError
+from matinee.core.examples import Examples
+from matinee.core.progress import Progress
+from matinee.core.task import Data
+from matinee.verbs.cross_validate import _folds, _pool, cross_validate
+
+
+def test_every_example_is_answered_once(toy: Data, quiet: Progress) -> None:
+    told = cross_validate(toy, folds=3, epochs=1, progress=quiet)
+    assert told.examples == sum(len(part) for part in toy.splits().values())
+    assert list(told.scores) == list(toy.task.meter().names_of_scores())
+    assert all(len(values) == 3 for values in told.folds.values())
+    assert all(score.low <= score.value <= score.high for score in told.scores.values())
+    assert json.dumps(told.to_json()) and str(told)
+
+
+def test_folds_are_even_and_keep_groups_whole(toy: Data) -> None:
+    pool = _pool(toy)
+    columns = {**toy.train.columns, "group": np.arange(len(next(iter(toy.train.columns.values())))) // 4}
+    grouped = replace(toy, **{name: Examples(columns, part.rows) for name, part in toy.splits().items()})
+    if grouped.task.together(grouped.train) is None:
+        pytest.skip("this task has its own idea of what belongs together")
+    numbers = _folds(grouped, Examples(columns, pool.rows), 4)
+    assert np.bincount(numbers).min() > 0.6 * len(pool) / 4
+    for group in np.unique(columns["group"][pool.rows]):
+        assert len(np.unique(numbers[columns["group"][pool.rows] == group])) == 1
+
+
+def test_what_the_source_holds_back_is_left_alone(toy: Data) -> None:
+    given = replace(toy, origin=replace(toy.origin, given=frozenset({"test"})))
+    assert len(_pool(given)) == len(toy.train) + len(toy.valid)
+
+
+@pytest.mark.parametrize("folds", [1, 10**6])
+def test_too_few_or_too_many_folds_are_refused(toy: Data, folds: int, quiet: Progress) -> None:
+    with pytest.raises(SettingsError, match="--folds"):
+        cross_validate(toy, folds=folds, progress=quiet)
