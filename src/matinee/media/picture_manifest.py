@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from matinee.core.errors import DataError
 from matinee.core.ledger import Entry
 from matinee.media.picture_listing import SPLIT_WORDS, Listing, digest, name_classes
 from matinee.media.pictures import EXTENSIONS
+from matinee.media.records import GROUP_COLUMNS, JSON_ENDINGS, SPLIT_COLUMNS, Row, read_json, read_table
 from matinee.media.walking import printable
 
-ENDINGS = (".csv", ".tsv", ".jsonl", ".json", ".ndjson")
+ENDINGS = (".csv", ".tsv", *JSON_ENDINGS)
 FILE_COLUMNS = ("file", "filename", "file_name", "path", "image", "image_path", "filepath", "file_path")
 LABEL_COLUMNS = ("label", "class", "category", "target")
-SPLIT_COLUMNS = ("split", "set", "subset", "partition")
-GROUP_COLUMNS = ("group", "person", "subject")
 BYTE_LIMIT = 1 << 30
-
-Row = tuple[int, tuple[str, ...]]  # number of the line, values
 
 
 def list_manifest(path: str, file_column: str = "", label_column: str = "") -> Listing:
@@ -31,7 +25,7 @@ def list_manifest(path: str, file_column: str = "", label_column: str = "") -> L
     Empty column names are guessed from the header. Raises DataError where a column is not there, the text is not
     UTF-8 or a line cannot be read; single rows that cannot be used go to the entries.
     """
-    header, rows = read_table(path, _read_text(path))
+    header, rows = read_manifest(path, _read_text(path))
     columns = _columns(path, header, file_column, label_column)
     root = os.path.dirname(os.path.abspath(path))  # noqa: PTH100, PTH120
     listing = Listing(root)
@@ -75,7 +69,7 @@ def looks_like_pictures(path: str) -> bool:
         with open(path, "rb") as file:
             text = file.read(65_536).decode("utf-8-sig", "ignore")
         lines = text.splitlines()[:20]
-        header, rows = read_table(path, "\n".join(lines[:-1] if len(lines) > 2 else lines))
+        header, rows = read_manifest(path, "\n".join(lines[:-1] if len(lines) > 2 else lines))
         columns = _columns(path, header, "", "")
     except (OSError, DataError):
         return False
@@ -94,26 +88,12 @@ def mentions_pictures(path: str) -> bool:
     return any(ending in text for ending in EXTENSIONS)
 
 
-def read_table(path: str, text: str) -> tuple[list[str], list[Row]]:
+def read_manifest(path: str, text: str) -> tuple[list[str], list[Row]]:
     """Header and rows of the text of a manifest; what kind it is says the ending. Raises DataError with the line."""
-    if path.lower().endswith((".jsonl", ".json", ".ndjson")):
-        return _read_json(path, text)
+    if path.lower().endswith(JSON_ENDINGS):
+        return read_json(path, text)
     first = text.split("\n", 1)[0]
-    delimiter = "\t" if path.lower().endswith(".tsv") else max(",;\t", key=first.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    rows: list[Row] = []
-    header: list[str] = []
-    try:
-        for values in reader:
-            if not header:
-                header = [value.strip() for value in values]
-            elif any(values):
-                rows.append((reader.line_num, tuple(values)))
-    except csv.Error as error:
-        raise DataError(f"{printable(path)}, line {reader.line_num}: {error}") from error
-    if not header:
-        raise DataError(f"{printable(path)} is empty: expected a header and a line for every picture")
-    return header, rows
+    return read_table(path, text, "\t" if path.lower().endswith(".tsv") else max(",;\t", key=first.count))
 
 
 def _read_text(path: str) -> str:
@@ -129,40 +109,6 @@ def _read_text(path: str) -> str:
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise DataError(f"{printable(path)}, line {line}: the text is not UTF-8; save the file as UTF-8") from error
-
-
-def _read_json(path: str, text: str) -> tuple[list[str], list[Row]]:
-    lines: Iterable[tuple[int, str]] = enumerate(text.split("\n"), 1)
-    records: list[tuple[int, object]] = []
-    number = 1
-    try:
-        if text.lstrip().startswith("["):
-            records = list(enumerate(json.loads(text), 1))
-        else:
-            for number, line in lines:
-                if line.strip():
-                    records.append((number, json.loads(line)))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{printable(path)}, line {number}: not JSON ({error})") from error
-    header: dict[str, None] = {}
-    for number, record in records:
-        if not isinstance(record, dict):
-            raise DataError(f'{printable(path)}, line {number}: expected an object like {{"file": ..., "label": ...}}')
-        header.update(dict.fromkeys(record))
-    rows = [
-        (number, tuple(_word(record.get(column)) for column in header))
-        for number, record in records
-        if isinstance(record, dict)
-    ]
-    return list(header), rows
-
-
-def _word(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _columns(path: str, header: Sequence[str], file_column: str, label_column: str) -> tuple[int, int, int, int]:
