@@ -1,0 +1,63 @@
+"""Networks that learn all at a look, and passes that play: what the loop makes of them, over every task."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import matinee
+from matinee.core.loop import fit
+from matinee.core.progress import Progress
+from matinee.core.runs import Run
+from matinee.core.task import Data
+from matinee.core.train_settings import TrainSettings
+
+
+def chosen(toy: Data) -> Data:
+    return replace(toy, task=toy.task.choose(toy, None))
+
+
+def test_without_a_step_the_model_is_what_the_first_look_made(toy: Data, quiet: Progress, tmp_path: Path) -> None:
+    model = matinee.train(toy, epochs=0, out=tmp_path / "run", progress=quiet)
+    assert (tmp_path / "run" / "report.html").exists()
+    rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
+    assert len(rows) == 2 and model.facts["valid"]
+    again = matinee.load(tmp_path / "run")
+    for name, tensor in model.network.state_dict().items():
+        assert torch.equal(tensor, again.network.state_dict()[name])
+
+
+def test_a_network_with_nothing_to_train_is_scored_and_kept(toy: Data) -> None:
+    data = chosen(toy)
+    network = data.task.build().requires_grad_(False)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    settings = TrainSettings(minutes=5.0, device="cpu", precision="float32").advised({})
+    ended = fit(data, network, settings, budget=60.0)
+    assert (ended.step, ended.epoch, ended.stopped, ended.best_epoch) == (0, 1, True, 1)
+    assert len(ended.history) == 1
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+def test_minutes_do_not_make_a_closed_form_iterate() -> None:
+    assert TrainSettings(minutes=5.0).advised({"epochs": 0}).epochs == 0
+    assert TrainSettings(minutes=5.0).advised({"epochs": 3}).epochs is None
+    assert TrainSettings(epochs=2).advised({"epochs": 0}).epochs == 2
+
+
+@pytest.mark.parametrize("plays", [False, True])
+def test_checkpoints_of_passes_that_play_fall_between_them(
+    toy: Data, plays: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = chosen(toy)
+    monkeypatch.setattr(type(data.task), "prefetch", not plays)
+    settings = TrainSettings(epochs=2, device="cpu", precision="float32", batch_size=50).advised({})
+    run = Run.create(tmp_path / "run", {})
+    run.every_steps = 1
+    saved: list[int] = []
+    save = run.save
+    monkeypatch.setattr(run, "save", lambda tensors, facts: (saved.append(facts["batch"]), save(tensors, facts)))
+    fit(data, data.task.build(), settings, keeper=run)
+    assert set(saved) == {0} if plays else set(saved) > {0}
