@@ -46,7 +46,7 @@ class Room:
             command, cwd=self.folder, env=self.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         ) as process:
             try:
-                out, err = process.communicate(timeout=100)
+                out, err = process.communicate(timeout=400)  # starting three of them takes a minute on busy cores
             except subprocess.TimeoutExpired:
                 process.terminate()  # the agent ends its workers
                 raise
