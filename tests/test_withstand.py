@@ -311,7 +311,7 @@ def test_nothing_to_predict(model: Path, tmp_path: Path, capsys: Capture) -> Non
     [
         *((["predict", "nowhere", "x.png"], 1), (["evaluate", "nowhere"], 1), (["resume", "nowhere"], 1)),
         *((["resume", "photos"], 1), (["verify-resume", "nowhere"], 1), (["trian", "photos"], 2), (["check"], 2)),
-        *((["train", "photos", "--epoch", "1"], 2), (["train", "photos", "--epochs", "0"], 2)),
+        *((["train", "photos", "--epoch", "1"], 2), (["train", "photos", "--epochs", "0.5"], 2)),
         *((["train", "photos", "--minutes", "nan"], 2), (["train", "photos", "--epochs", "9" * 5000], 2)),
         *((["train", "photos", "--network", "x" * 5000], 2), (["train", "photos", "--device", "cuda:99"], 2)),
         *((["train", "photos", "--groups", "("], 2), (["train", "photos", "--select", "nope"], 2)),

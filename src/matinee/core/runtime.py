@@ -111,19 +111,24 @@ def _keep_memory() -> None:
 
 
 class Memory:
-    """Gives the system what is kept and free where steps begin to need pieces of other sizes."""
+    """Gives the system what is kept and free, where steps begin to need pieces of other sizes and now and then.
+
+    What lies between the pieces of a step grows with the steps; docs/decisions/memory-is-kept.md has the figures.
+    """
 
     def __init__(self) -> None:
-        self._effort = 0.0
+        self._effort, self._given = 0.0, time.perf_counter()
 
     def at(self, effort: float) -> None:
         """The next step's effort (`Task.effort`)."""
-        if effort != self._effort:
-            self._effort = effort
-            if platform.libc_ver()[0] == "glibc":
-                import ctypes
+        now = time.perf_counter()
+        if effort == self._effort and now < self._given + 20.0:
+            return
+        self._effort, self._given = effort, now
+        if platform.libc_ver()[0] == "glibc":
+            import ctypes
 
-                ctypes.CDLL(None).malloc_trim(0)
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def _device(name: str) -> torch.device:
