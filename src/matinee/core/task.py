@@ -294,6 +294,13 @@ class Task(ABC):
         """One neutral piece of a page per example, drawn in the report."""
         return [Code(json.dumps(answer, ensure_ascii=False)) for answer in self.decode(outputs)]
 
+    def describe(self, network: nn.Module, examples: Examples) -> Sequence[Piece]:
+        """What a person can read off a trained network, for the report: its weights, what matters to it.
+
+        examples: those that it was scored on.
+        """
+        return ()
+
     def inputs(self, places: Sequence[str]) -> Iterable[Any]:
         """What `predict` is given on the command line -> raws for `encode`; folders are looked into."""
         return places

@@ -322,14 +322,15 @@ def _word(value: object) -> str:
 
 def _is_header(first: Sequence[str], rows: Sequence[Row]) -> bool:
     """Whether a first row names columns: short, different words, no numbers, and not what the column holds below."""
-    if len(set(first)) < len(first) or any(not name or len(name) > 60 or _is_number(name) for name in first):
+    told = first[1:] if len(first) > 1 and not first[0] else first  # spreadsheets leave the numbers of rows unnamed
+    if len(set(first)) < len(first) or any(not name or len(name) > 60 or _is_number(name) for name in told):
         return False
     below = [values for _, values in rows[:200] if len(values) == len(first)]
     if not below:
         return len(rows) == 0
     numeric = any(all(_is_number(v) or not v for v in column) for column in _columns(below))
     repeated = any(name in set(column) for name, column in zip(first, _columns(below), strict=True))
-    plain = all(re.fullmatch(r"[\w .()/%#?-]+", name) for name in first)
+    plain = all(re.fullmatch(r"[\w .()/%#?-]+", name) for name in told)
     return plain and not repeated and (numeric or all(len(name.split()) <= 3 for name in first))
 
 

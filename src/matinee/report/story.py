@@ -30,6 +30,13 @@ MEANING = {
     "top5": "share with the truth among the five likeliest answers",
     "ece": "calibration error: how far stated confidence is from the share that was right; 0 is best",
     "nll": "negative log-likelihood: how surprised the model was by the truth; 0 is best",
+    "auroc": "the chance that an event is given a higher probability than another example; 0.5 is guessing",
+    "missed": "share of the events that were not told",
+    "false_alarms": "share of the other examples for which an event was told",
+    "cost": "what misses and false alarms cost, a mean over all examples",
+    "r2": "share of the differences between examples that is explained: 1 is best, 0 as good as the mean",
+    "rmse": "root of the mean squared error, in units of the target; 0 is best",
+    "mae": "mean absolute error, in units of the target; 0 is best",
 }
 
 

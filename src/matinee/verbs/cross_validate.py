@@ -18,7 +18,7 @@ import numpy as np
 from matinee.core.command import Answer, Call, Command, argument
 from matinee.core.duplicates import groups
 from matinee.core.errors import DataError, SettingsError
-from matinee.core.evaluation import WORDS
+from matinee.core.evaluation import LINEAR, WORDS
 from matinee.core.examples import Array, Examples
 from matinee.core.meter import Meter, Score, intervals
 from matinee.core.model import Model
@@ -101,8 +101,13 @@ def cross_validate(data: Data, *, folds: int = 10, progress: Progress | None = N
         part = _fold(data, pool, numbers == fold, fold)
         model = begin(prepare(part, given, Progress(quiet=True), time.perf_counter()), None, anyway=True)
         rivals = compare_with(dataclasses.replace(part, task=model.task), Progress(quiet=True))
-        for name, one in {MODEL: model, **rivals}.items():
-            kept.setdefault(name, []).append(_scored(one, part.test))
+        meters = {name: _scored(one, part.test) for name, one in {MODEL: model, **rivals}.items()}
+        if model.task.simplest() is None:  # the network that was chosen for this fold is the rival of the others
+            meters.setdefault(LINEAR, meters[MODEL])
+        for name, meter in meters.items():
+            kept.setdefault(name, []).append(meter)
+    own = kept[MODEL]
+    kept = {n: m for n, m in kept.items() if n == MODEL or any(a is not b for a, b in zip(m, own, strict=True))}
     return _summary(kept, len(pool), time.perf_counter() - began)
 
 

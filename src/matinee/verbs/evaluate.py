@@ -81,7 +81,7 @@ def evaluate(
         time.perf_counter() - began,
         meter.detail(rows),
         (*notes, *_cautions(first, scores[first], meter, compared)),
-        meter.pieces(rows),
+        (*meter.pieces(rows), *model.task.describe(model.network, examples)),
         _galleries(model, examples, meter, rows),
     )
 

@@ -1,0 +1,75 @@
+"""Whether a source looks like a table of numbers, categories and dates, and not like what other tasks learn from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from matinee.media.pictures import EXTENSIONS
+from matinee.media.records import SPLIT_COLUMNS, Records, glance
+from matinee.media.table_columns import CATEGORY, is_missing, kind_of
+from matinee.media.table_samples import SAMPLES
+
+LEAST_ROWS: Final = 10
+WORDS: Final = 5  # words in the mean value of a column of text
+USERS: Final = frozenset({"user", "userid", "user_id", "username", "customer_id", "reviewerid", "session_id"})
+ITEMS: Final = frozenset({"item", "itemid", "item_id", "movie", "movieid", "movie_id", "artistid", "artist_id", "asin",
+                          "product_id", "book_id", "track_id", "song_id"})  # fmt: skip
+
+_SEQUENCE: Final = re.compile(r"[ACGTUNacgtunRYSWKMBDHVryswkmbdhv-]{12,}")
+
+
+def fits(source: str) -> str | None:
+    """In a few words why this looks like a table to predict a column of, or None; looks at its first rows only."""
+    if source in SAMPLES and not Path(source).exists():
+        return f"the data set {source}"
+    seen = glance(source)
+    if seen is None or len(seen.header) < 2 or len(seen.rows) < LEAST_ROWS:
+        return None
+    if len(seen.entries) > 0.1 * len(seen.rows) or _of_another_kind(seen):
+        return None
+    columns = [[row[place] for row in seen.rows] for place in range(len(seen.header))]
+    useful = [place for place, name in enumerate(seen.header) if name.lower() not in SPLIT_COLUMNS]
+    kinds = [kind_of(columns[place]) for place in useful]
+    if all(kind == CATEGORY for kind in kinds) and not any(_few(columns[place]) for place in useful):
+        return None
+    return "a table of numbers and categories"
+
+
+def _numbered(seen: Records) -> bool:
+    """Whether the first two columns hold the numbers of things: whole ones, and many different of one of them."""
+    pair = [[row[place] for row in seen.rows] for place in (0, 1)]
+    many = max(len(set(words)) for words in pair) > min(10, len(seen.rows) // 4)
+    return many and all(word.isdecimal() for words in pair for word in words)
+
+
+def _written_together(said: Sequence[str]) -> bool:
+    """Whether these are texts in a script without blanks between words."""
+    return sum(sum(letter >= "\u2e80" for letter in word) for word in said) > WORDS * len(said)
+
+
+def _few(column: Sequence[str]) -> bool:
+    return 1 < len(set(column)) <= max(2, len(column) // 4)
+
+
+def _of_another_kind(seen: Records) -> bool:
+    """Pictures, users with items, texts, sequences of letters."""
+    lower = {re.sub(r"[ .-]", "_", name.lower()) for name in seen.header}
+    if lower & USERS and (lower & ITEMS or sum(name.endswith("id") for name in lower) > 1):
+        return True
+    if not seen.named and len(seen.header) <= 4 and _numbered(seen):
+        return True  # who, what and how much of it, as ratings are published
+    for place in range(len(seen.header)):
+        said = [row[place] for row in seen.rows if not is_missing(row[place])]
+        if not said:
+            continue
+        if sum(Path(word).suffix.lower() in EXTENSIONS for word in said) > 0.5 * len(said):
+            return True
+        long = sum(len(word.split()) for word in said) > WORDS * len(said)
+        if (long or _written_together(said)) and len(set(said)) > 0.5 * len(said):
+            return True
+        if sum(_SEQUENCE.fullmatch(word.replace(" ", "")) is not None for word in said) > 0.5 * len(said):
+            return True
+    return False
