@@ -12,7 +12,7 @@ class Entry:
 
     kind is one short word that programs may count by: "unreadable", "empty", "truncated", "oversized", "missing",
     "outside", "duplicate-row", "no-label", "ignored" (not meant as an example: a text file in a folder of pictures),
-    "link-loop", "forbidden" (no permission).
+    "link-loop", "forbidden" (no permission), "event" (a part of an example: the example stands without it).
     """
 
     file: str

@@ -206,9 +206,10 @@ def _joined(one: Records, other: Records, path: Path) -> Records:
     )  # fmt: skip
 
 
-def decoded(path: Path, entries: list[Entry]) -> str:
+def decoded(path: Path, entries: list[Entry], fallback: str = "") -> str:
     """The text of a file in UTF-8 or, by its mark, UTF-16. Lines that are not are in the ledger and left out.
 
+    fallback: the encoding of a file that is not UTF-8, where older files of its kind have another ("latin-1").
     Raises DataError for a file that cannot be read, or of which every tenth line is no text.
     """
     try:
@@ -220,7 +221,8 @@ def decoded(path: Path, entries: list[Entry]) -> str:
     try:
         return raw.decode("utf-16" if raw[:2] in _WIDE else "utf-8-sig")
     except UnicodeDecodeError:
-        pass
+        if fallback:
+            return raw.decode(fallback, "replace")
     lines, bad = [], 0
     for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         try:

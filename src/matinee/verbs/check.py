@@ -27,7 +27,7 @@ LEAKED = 0.01  # of the examples of a validation or test split
 TWO_LABELS = 0.01  # of all examples
 RARE = 100  # the most common class over the rarest
 SHOWN = 5  # files named for a problem where people read
-NOT_MEANT = ("ignored",)  # kinds of ledger lines that were never examples
+NOT_MEANT = ("ignored", "event")  # kinds of ledger lines that were never examples
 
 
 @dataclass(frozen=True)

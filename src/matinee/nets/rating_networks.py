@@ -1,0 +1,241 @@
+"""Networks that predict ratings from a history of ratings alone: the mean, biases, and a Gaussian over all items."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from matinee.nets.recommenders import Recommender, numbers
+
+COVERED: Final = 4000
+"""Items, the most often rated first, between which covariances are kept; the others have a mean and a deviation."""
+AT_ONCE: Final = 1 << 24
+"""Numbers in the systems of equations that are solved at once."""
+
+
+class Biases(Recommender):
+    """Mean, what an item is above it, and what the person is above that; the person's part is solved when asked.
+
+    With `flat`, the mean alone.
+    """
+
+    mean: Tensor
+    above: Tensor
+    pull: Tensor
+
+    def __init__(self, items: int, *, flat: bool = False) -> None:
+        super().__init__(items)
+        self.flat = flat
+        self.register_buffer("mean", torch.zeros(1))
+        self.register_buffer("above", torch.zeros(items))
+        self.register_buffer("pull", torch.full((1,), 5.0))
+
+    def forward(self, events: Tensor) -> Tensor:
+        """Ratings (batch, items)."""
+        if self.flat:
+            return self.mean.expand(len(events), self.items).clone()
+        return self.mean + self.above + self.person(events)[:, None]
+
+    def person(self, events: Tensor) -> Tensor:
+        """How much more a person gives than others (batch,), drawn to nothing where few ratings tell."""
+        which, values = rated(events)
+        rest = (values - self.mean - self.above[(which - 1).clamp(min=0)]) * (which > 0)
+        return rest.sum(1) / ((which > 0).sum(1) + self.pull)
+
+    def contributions(self, events: Tensor, items: Tensor) -> Tensor:
+        """None: all items gain alike."""
+        return events.new_zeros(len(events), items.shape[1], events.shape[1])
+
+
+class Gaussian(Recommender):
+    """One Gaussian over the ratings of all items, conditioned on those that a person gave (kriging, kernel ridge).
+
+    Every person is a draw from it, seen through noise. The covariance is in closed form: what ratings of one person
+    have in common, what items of like kinds have in common, and the main directions of the shrunk covariances of items
+    rated by the same people. A rating is predicted exactly, from whatever is known, for anyone.
+    """
+
+    mean: Tensor
+    covariance: Tensor
+    noise: Tensor
+    bounds: Tensor
+    offset: Tensor
+
+    def __init__(self, items: int) -> None:
+        super().__init__(items)
+        self.covered = min(items, COVERED)
+        self.register_buffer("mean", torch.zeros(items))
+        self.register_buffer("covariance", torch.zeros(self.covered, self.covered))
+        self.register_buffer("noise", torch.ones(1))
+        self.register_buffer("bounds", torch.tensor([0.0, 5.0]))
+        self.register_buffer("offset", torch.zeros(1))  # what any two items share: how generous people differ
+
+    def _solved(self, events: Tensor) -> tuple[Tensor, Tensor]:
+        """Places of the covered items in the history (0 where there is none), and the weights of their ratings."""
+        which, values = rated(events)
+        inside = (which > 0) & (which <= self.covered)
+        rows = (which - 1).clamp(0, self.covered - 1)
+        rest = (values - self.mean[rows]) * inside
+        weights = torch.zeros_like(rest)
+        few = max(1, AT_ONCE // rows.shape[1] ** 2)
+        for first in range(0, len(rows), few):
+            part = slice(first, first + few)
+            here, there = rows[part], inside[part]
+            system = self.covariance[here[:, :, None], here[:, None, :]] * (there[:, :, None] & there[:, None, :])
+            system = system + torch.diag_embed(torch.where(there, self.noise, 1.0))
+            weights[part] = torch.linalg.solve(system, rest[part][..., None])[..., 0] * there
+        return rows, weights
+
+    def forward(self, events: Tensor) -> Tensor:
+        """Expected ratings (batch, items), within the range of ratings."""
+        rows, weights = self._solved(events)
+        whole = weights.new_zeros(len(events), self.covered).scatter_add_(1, rows, weights)
+        above = whole @ self.covariance
+        if self.items > self.covered:
+            rare = (weights.sum(1, keepdim=True) * self.offset).expand(-1, self.items - self.covered)
+            above = torch.cat([above, rare], 1)
+        return (self.mean + above).clamp(self.bounds[0], self.bounds[1])
+
+    def contributions(self, events: Tensor, items: Tensor) -> Tensor:
+        """What each rating adds to each prediction: exact, they sum to it."""
+        rows, weights = self._solved(events)
+        chosen = items.clamp(max=self.covered - 1)
+        return self.covariance[chosen[:, :, None], rows[:, None, :]] * weights[:, None, :]
+
+
+def rated(events: Tensor) -> tuple[Tensor, Tensor]:
+    """Numbers of the rated items of the history (0: none), and their ratings (batch, length)."""
+    values = events[..., 1].float()
+    which = numbers(events) * ~values.isnan()
+    return which, torch.nan_to_num(values)
+
+
+class Ratings:
+    """All ratings of the training: person, item (int64, from 0 on) and value of each, ordered by person."""
+
+    def __init__(self, person: Tensor, item: Tensor, value: Tensor, people: int, items: int) -> None:
+        self.person, self.item, self.value = person, item, value
+        self.people, self.items = people, items
+
+    def of(self, keep: Tensor) -> Ratings:
+        """Some of the ratings, by a mask."""
+        return Ratings(self.person[keep], self.item[keep], self.value[keep], self.people, self.items)
+
+
+def fit_biases(network: Biases, ratings: Ratings, pull: float = 5.0) -> Tensor:
+    """Mean and biases by a few rounds of ridge regression, one side after the other. Returns those of the people."""
+    mean = ratings.value.mean()
+    per_item = torch.bincount(ratings.item, minlength=ratings.items)
+    per_person = torch.bincount(ratings.person, minlength=ratings.people)
+    above, person = torch.zeros(ratings.items), torch.zeros(ratings.people)
+    for _ in range(10):
+        rest = ratings.value - mean - person[ratings.person]
+        above = torch.zeros(ratings.items).index_add_(0, ratings.item, rest) / (per_item + pull)
+        rest = ratings.value - mean - above[ratings.item]
+        person = torch.zeros(ratings.people).index_add_(0, ratings.person, rest) / (per_person + pull)
+    with torch.no_grad():
+        network.mean.fill_(mean)
+        network.above.copy_(above)
+        network.pull.fill_(pull)
+    return person
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Of what the covariance is made, in shares of the variance of what items and people do not explain.
+
+    noise: what nothing explains. kinds: what items of like kinds share. rank: main directions that are kept.
+    """
+
+    noise: float = 1.0
+    kinds: float = 0.07
+    rank: int = 15
+
+
+TRIED: Final = {"noise": (0.7, 0.85, 1.0, 1.2), "kinds": (0.0, 0.04, 0.07, 0.12, 0.2), "rank": (8, 15, 25, 40)}
+SHRINKING: Final = 100.0
+"""People who must have rated two items both until their covariance is believed by half."""
+
+
+def fit_gaussian(network: Gaussian, ratings: Ratings, kinds: Tensor) -> Kernel:
+    """Choose the kernel on a tenth of the ratings, held back, then fill the network from all of them.
+
+    kinds: 1 for what an item is, float32 (items, kinds). Returns the kernel.
+    """
+    away = torch.rand(len(ratings.item), generator=torch.Generator().manual_seed(0)) < 0.1
+    away &= ratings.item < network.covered
+    known, best = _Known(ratings.of(~away), kinds, network.covered), Kernel()
+    trial = Gaussian(ratings.items)
+    if away.any() and not away.all():
+
+        def error(kernel: Kernel) -> float:
+            known.fill(trial, kernel)
+            return _error(trial, ratings.of(~away), ratings.of(away))
+
+        least = error(best)
+        for name, values in TRIED.items():
+            for value in values:
+                other = Kernel(**{**asdict(best), name: value})
+                if other != best and (now := error(other)) < least:
+                    best, least = other, now
+    _Known(ratings, kinds, network.covered).fill(network, best)
+    return best
+
+
+class _Known:
+    """What ratings tell of items, whatever the kernel: biases, covariances of residuals, kinds."""
+
+    def __init__(self, ratings: Ratings, kinds: Tensor, covered: int) -> None:
+        start = Biases(ratings.items)
+        person = fit_biases(start, ratings)
+        self.mean, self.bounds = start.mean + start.above, torch.stack([ratings.value.min(), ratings.value.max()])
+        inside = ratings.item < covered
+        who, item = ratings.person[inside], ratings.item[inside]
+        rest = (ratings.value - self.mean[ratings.item] - person[ratings.person])[inside]
+        self.variance, self.generosity = max(float(rest.var()), 1e-6), max(float(person.var()), 1e-6)
+        products, both = torch.zeros(2, covered, covered)
+        for first in range(0, ratings.people, 1024):
+            some = (who >= first) & (who < first + 1024)
+            rows, ones = torch.zeros(2, min(1024, ratings.people - first), covered)
+            rows[who[some] - first, item[some]] = rest[some]
+            ones[who[some] - first, item[some]] = 1.0
+            products.addmm_(rows.T, rows)
+            both.addmm_(ones.T, ones)
+        shrunk = (products / (both + SHRINKING)).fill_diagonal_(0)
+        self.values, self.vectors = torch.linalg.eigh(shrunk)
+        self.kinds = kinds[:covered] / kinds[:covered].sum(1, keepdim=True).clamp(min=1).sqrt()
+
+    def fill(self, network: Gaussian, kernel: Kernel) -> None:
+        """Mean, covariance and noise of a network."""
+        rank = min(kernel.rank, len(self.values))
+        main = self.vectors[:, -rank:] * self.values[-rank:].clamp(min=0).sqrt()
+        whole = main @ main.T + kernel.kinds * self.variance * (self.kinds @ self.kinds.T) + self.generosity
+        whole.diagonal().add_(0.025 * self.variance)
+        with torch.no_grad():
+            network.mean.copy_(self.mean)
+            network.covariance.copy_(whole)
+            network.noise.fill_(kernel.noise * self.variance)
+            network.offset.fill_(self.generosity)
+            network.bounds.copy_(self.bounds)
+
+
+def _error(network: Gaussian, known: Ratings, asked: Ratings) -> float:
+    """Root mean squared error of the ratings asked for, from those known."""
+    lengths = torch.bincount(known.person, minlength=known.people)
+    begins = lengths.cumsum(0) - lengths
+    events = torch.stack([known.item + 1.0, known.value, torch.zeros(len(known.item))], 1)
+    said = torch.zeros(len(asked.item))
+    people = torch.unique(asked.person)
+    for part in torch.split(people[torch.argsort(lengths[people])], 64):
+        reach = torch.arange(max(1, int(lengths[part].max())))
+        inside = reach < lengths[part, None]
+        padded = events[(begins[part, None] + reach).clamp(max=len(events) - 1)] * inside[..., None]
+        ratings = network(padded)
+        row = torch.full((known.people,), -1)
+        row[part] = torch.arange(len(part))
+        here = row[asked.person] >= 0
+        said[here] = ratings[row[asked.person[here]], asked.item[here]]
+    return float(((said - asked.value) ** 2).mean().sqrt())
