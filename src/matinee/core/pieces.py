@@ -85,7 +85,17 @@ class Code:
     words: str
 
 
-Piece = Text | Table | Lines | Bars | Matrix | Gallery | Code
+@dataclass(frozen=True)
+class Words:
+    """A text in its words, with how much each spoke for the answer (-1 to 1; empty: unknown) and a caption."""
+
+    words: Sequence[str]
+    weights: Sequence[float] = ()
+    caption: str = ""
+    between: str = " "
+
+
+Piece = Text | Table | Lines | Bars | Matrix | Gallery | Code | Words
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import assert_never
 
-from matinee.core.pieces import Bars, Code, Gallery, Lines, Matrix, Piece, Section, Table, Text
+from matinee.core.pieces import Bars, Code, Gallery, Lines, Matrix, Piece, Section, Table, Text, Words
 from matinee.report.charts import bars, lines
 from matinee.report.pictures import gallery
 from matinee.report.tables import matrix, table
@@ -78,6 +78,8 @@ def draw(piece: Piece) -> str:
             return gallery(piece)
         case Code():
             return _code(piece)
+        case Words():
+            return _words(piece)
         case _:
             assert_never(piece)
 
@@ -150,3 +152,16 @@ def _code(piece: Code) -> str:
     kind = "code whole" if len(every) <= SHORT_CODE_LINES else "code"
     words = safe_lines("\n".join(kept))
     return f'<pre class="{kind}" role="region" tabindex="0" aria-label="Code"><code>{words}</code></pre>'
+
+
+def _words(piece: Words) -> str:
+    """The words as a paragraph; those that spoke for the answer or against it are marked, the stronger the darker."""
+    marked = []
+    for place, word in enumerate(piece.words):
+        weight = piece.weights[place] if place < len(piece.weights) else 0.0
+        share = round(60 * min(1.0, abs(weight)))
+        colour = "var(--accent)" if weight > 0 else "var(--warning)"
+        style = f' style="background: color-mix(in srgb, {colour} {share}%, transparent)"'
+        marked.append(f"<mark{style}>{safe(word)}</mark>" if share else safe(word))
+    caption = f"<figcaption>{safe(piece.caption, 1000)}</figcaption>" if piece.caption else ""
+    return f'<figure class="words">{caption}<p>{safe(piece.between).join(marked)}</p></figure>'

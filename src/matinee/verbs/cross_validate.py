@@ -123,8 +123,11 @@ def _folds(data: Data, pool: Examples, folds: int) -> Array:
     labels = np.zeros(len(pool), np.int64) if labels is None else labels
     prints, threshold = data.task.fingerprint(pool)
     whole = joined([groups(prints, threshold), *([together] if together is not None else [])])
-    if len(np.unique(whole)) < folds:
-        raise DataError(f"--folds {folds}: there are {len(np.unique(whole))} groups of examples that stay together.")
+    own = np.unique(whole, return_inverse=True)[1].ravel()
+    if own.max() + 1 < folds:
+        raise DataError(f"--folds {folds}: there are {own.max() + 1} groups of examples that stay together.")
+    if own.max() + 1 == folds:  # each is left out once: there is nothing to divide by class
+        return own.astype(np.int64)
     numbers = np.full(len(pool), folds - 1)
     left = np.arange(len(pool))
     for fold in range(folds - 1):

@@ -17,7 +17,7 @@ from matinee.core.evaluation import LINEAR, TRIVIAL, WORDS, Evaluation
 from matinee.core.examples import Examples
 from matinee.core.meter import Meter, Rows, Score, intervals
 from matinee.core.model import Model, load
-from matinee.core.pieces import Gallery, Picture, Piece, Section
+from matinee.core.pieces import Gallery, Picture, Piece, Section, Words
 from matinee.core.progress import Progress
 from matinee.core.reading import task_name
 from matinee.core.runs import Run
@@ -143,8 +143,11 @@ def _galleries(model: Model, examples: Examples, meter: Meter, rows: Rows) -> li
 
 
 def _together(drawn: Sequence[Piece], remarks: Sequence[str]) -> list[Piece]:
-    """Pictures side by side, under each what is to be said of it; anything else one after the other."""
+    """Pictures side by side, under each what is to be said of it; texts below it; anything else as it is."""
     pictures = []
+    if any(isinstance(piece, Words) for piece in drawn):
+        told = zip(drawn, remarks, strict=True)
+        return [replace(p, caption=r or p.caption) if isinstance(p, Words) else p for p, r in told]
     for piece, remark in zip(drawn, remarks, strict=True):
         if not isinstance(piece, Gallery) or len(piece.pictures) != 1:
             return list(drawn)

@@ -1,0 +1,253 @@
+"""What a network over n-grams knows, found at a look: linear support vectors over weighed n-grams.
+
+Each n-gram counts by its tf-idf, and its weight is held back the less, the more its naive-Bayes log-count ratio says
+(NB-SVM: Wang and Manning, "Baselines and bigrams", 2012). The weights minimise the squared hinge loss with an L2
+penalty, each class against the rest, by Newton's method with conjugate gradients (Keerthi and DeCoste, 2005; Chapelle,
+2007). How much the penalty weighs is chosen on a share of the training examples that is held back meanwhile.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from matinee.nets.ngrams import NgramNetwork, NgramShape, distinct, hashes, weights_of
+
+COSTS: Final = (0.1, 0.3, 1.0, 3.0, 10.0)
+"""What a mistake may cost against the penalty."""
+HELD_BACK: Final = 0.15
+ROOM: Final = 60_000_000
+"""N-grams of all examples that are looked at: some gigabytes."""
+BLOCKS: Final = 16
+"""More than any shape has."""
+FEW: Final = 500
+"""Below so many examples, those held back would tell the cost by luck."""
+_STEPS, _PRODUCTS, _DONE = 30, 40, 1e-3
+
+
+@dataclass(frozen=True)
+class Table:
+    """A sparse matrix (rows, columns) and its transpose, for products with dense ones."""
+
+    straight: Tensor
+    transposed: Tensor
+
+    @staticmethod
+    def of(rows: Tensor, columns: Tensor, values: Tensor, size: tuple[int, int]) -> Table:
+        """From coordinates; rows in order."""
+        order = torch.argsort(columns, stable=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch calls its sparse matrices a beta
+            return Table(
+                _compressed(rows, columns, values, size),
+                _compressed(columns[order], rows[order], values[order], (size[1], size[0])),
+            )
+
+
+def _compressed(rows: Tensor, columns: Tensor, values: Tensor, size: tuple[int, int]) -> Tensor:
+    begins = torch.searchsorted(rows.contiguous(), torch.arange(size[0] + 1))
+    return torch.sparse_csr_tensor(begins, columns, values, size, check_invariants=False)
+
+
+@dataclass(frozen=True)
+class Found:
+    """N-grams of examples in coordinates: the example, the place in `keys`, and the value of each; all (found,)."""
+
+    keys: Tensor
+    rarity: Tensor
+    rows: Tensor
+    places: Tensor
+    values: Tensor
+    examples: int
+
+
+def look(batches: Iterable[Tensor], shape: NgramShape, least: int = 1) -> Found:
+    """The n-grams of all examples; those in fewer than `least` of them, or beyond the room, are left out."""
+    codes: list[Tensor] = []
+    rows: list[Tensor] = []
+    counts: list[Tensor] = []
+    blocks: list[Tensor] = []
+    seen = 0
+    for inputs in batches:
+        for place, found in enumerate(hashes(inputs, shape)):
+            code, where, often = distinct(found)
+            codes.append(code)
+            rows.append((where + seen).int())
+            counts.append(often.short())
+            blocks.append(torch.full((len(code),), place, dtype=torch.int8))
+        seen += len(inputs)
+    every, places, documents = torch.unique(torch.cat(codes), return_inverse=True, return_counts=True)
+    row, count, block = torch.cat(rows).long(), torch.cat(counts), torch.cat(blocks)
+    del codes, rows, counts, blocks
+    kept = documents >= least
+    if int(kept.sum()) > shape.features:
+        kept = torch.zeros_like(kept).index_fill_(0, documents.topk(shape.features).indices, True)
+    rarity = (1 + ((1 + seen) / (1 + documents.float())).log()) * kept if not shape.places else kept.float()
+    good = kept[places]
+    places, row, count, block = places[good], row[good], count[good], block[good]
+    values = (1 + count.float().log()) * rarity[places]
+    number = row * BLOCKS + block
+    squares = torch.zeros(BLOCKS * seen).index_add_(0, number, values * values)
+    values *= torch.tensor(weights_of(shape))[block.long()] / squares.sqrt().clamp(min=1e-9)[number]
+    order = torch.argsort(row, stable=True)
+    renamed = (kept.long().cumsum(0) - 1)[places]
+    return Found(every[kept], rarity[kept], row[order], renamed[order], values[order], seen)
+
+
+def signs(labels: Tensor, classes: int) -> Tensor:
+    """+1 and -1, (examples, outputs): one column where there are two classes."""
+    if classes == 2:
+        return (2.0 * labels - 1).float()[:, None]
+    return 2 * torch.nn.functional.one_hot(labels, classes).float() - 1
+
+
+def ratios(table: Table, truth: Tensor) -> Tensor:
+    """How much each n-gram tells by naive Bayes: |log-count ratio|, (features, outputs)."""
+    there = table.transposed
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        once = torch.sparse_csr_tensor(
+            there.crow_indices(), there.col_indices(), torch.ones_like(there.values()), there.shape
+        )
+    inside = 1 + once @ (truth > 0).float()
+    outside = 1 + once @ (truth < 0).float()
+    return ((inside / inside.sum(0)) / (outside / outside.sum(0))).log().abs()
+
+
+def solve(
+    table: Table, scale: Tensor, truth: Tensor, cost: float, start: tuple[Tensor, Tensor] | None = None
+) -> tuple[Tensor, Tensor]:
+    """Weights (features, outputs), before `scale`, and bias (outputs,), by Newton's method for every output at once."""
+    weight, bias = start or (torch.zeros_like(scale), torch.zeros(truth.shape[1]))
+    weight, bias = weight.clone(), bias.clone()
+    margin = table.straight @ (scale * weight) + bias
+    first = None
+    for _ in range(_STEPS):
+        short = (1 - truth * margin).clamp(min=0)
+        slope = -2 * cost * truth * short
+        down = weight + scale * (table.transposed @ slope)
+        down_bias = slope.sum(0)
+        size = (down.square().sum(0) + down_bias.square()).sqrt()
+        first = first if first is not None else _first(table, scale, truth, cost)
+        if bool((size <= _DONE * first).all()):
+            break
+        active = 2 * cost * (short > 0).float()
+        step, step_bias = _newton(table, scale, active, (down, down_bias))
+        moved = table.straight @ (scale * step) + step_bias
+        length = _length((weight, step), margin, moved, truth, cost)
+        weight += length * step
+        bias += length * step_bias
+        margin += length * moved
+    return weight, bias
+
+
+def _first(table: Table, scale: Tensor, truth: Tensor, cost: float) -> Tensor:
+    """The length of the slope where all weights are zero."""
+    slope = -2 * cost * truth
+    return ((scale * (table.transposed @ slope)).square().sum(0) + slope.sum(0).square()).sqrt()
+
+
+def _newton(table: Table, scale: Tensor, active: Tensor, down: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """The step that the second derivatives ask for, by conjugate gradients."""
+    step, step_bias = torch.zeros_like(down[0]), torch.zeros_like(down[1])
+    rest, rest_bias = -down[0], -down[1]
+    way, way_bias = rest.clone(), rest_bias.clone()
+    left = rest.square().sum(0) + rest_bias.square()
+    goal = 0.01 * left
+    for _ in range(_PRODUCTS):
+        bent = active * (table.straight @ (scale * way) + way_bias)
+        curve = way + scale * (table.transposed @ bent)
+        curve_bias = bent.sum(0)
+        share = left / ((way * curve).sum(0) + way_bias * curve_bias).clamp(min=1e-30)
+        share = torch.where(left > goal, share, 0.0)
+        step += share * way
+        step_bias += share * way_bias
+        rest -= share * curve
+        rest_bias -= share * curve_bias
+        now = rest.square().sum(0) + rest_bias.square()
+        if bool((now <= goal).all()):
+            break
+        turn = torch.where(left > goal, now / left.clamp(min=1e-30), 0.0)
+        way = rest + turn * way
+        way_bias = rest_bias + turn * way_bias
+        left = torch.where(left > goal, now, left)
+    return step, step_bias
+
+
+def _length(weights: tuple[Tensor, Tensor], margin: Tensor, moved: Tensor, truth: Tensor, cost: float) -> Tensor:
+    """By how much of the step each output is best served, of a few lengths."""
+    weight, step = weights
+    own, both, far = weight.square().sum(0), (weight * step).sum(0), step.square().sum(0)
+    lengths = torch.tensor([1.0, 0.5, 0.25, 0.125, 0.0625, 0.03, 0.01, 1.5])
+    losses = []
+    for length in lengths.tolist():
+        short = (1 - truth * (margin + length * moved)).clamp(min=0)
+        losses.append(0.5 * (own + 2 * length * both + length**2 * far) + cost * short.square().sum(0))
+    best: Tensor = lengths[torch.stack(losses).argmin(0)]
+    return best
+
+
+def fit(network: NgramNetwork, batches: Iterable[Tensor], labels: Tensor) -> float:
+    """Put into the network what the examples tell; labels (examples,). Returns the cost that was chosen."""
+    shape = network.shape
+    found = look(batches, shape, least=2 if found_often(len(labels)) else 1)
+    size = (found.examples, len(found.keys))
+    whole = Table.of(found.rows, found.places, found.values, size)
+    cost, sharpness = _chosen(found, labels, shape)
+    truth = signs(labels, shape.classes)
+    scale = _scale(whole, truth, shape)
+    weight, bias = solve(whole, scale, truth, cost)
+    with torch.no_grad():
+        count = len(found.keys)
+        network.keys[:count] = found.keys
+        network.rarity[:count] = found.rarity
+        network.weight[:count] = (scale * weight).to(network.weight.device)
+        network.bias.copy_(bias)
+        network.sharpness.fill_(sharpness)
+    return cost
+
+
+def found_often(examples: int) -> bool:
+    """Whether there are so many examples that what occurs in one of them alone tells nothing."""
+    return examples >= 20_000
+
+
+def _scale(table: Table, truth: Tensor, shape: NgramShape) -> Tensor:
+    """How freely each weight moves. At places of aligned sequences all are alike: few occur often enough to tell."""
+    if shape.places:
+        return torch.ones(table.straight.shape[1], truth.shape[1])
+    return ratios(table, truth)
+
+
+def _chosen(found: Found, labels: Tensor, shape: NgramShape) -> tuple[float, float]:
+    """The cost that answers the most held-back examples rightly, and how sharp their logits should be."""
+    from matinee.core.scores import temperature
+
+    generator = torch.Generator().manual_seed(0)
+    away = torch.rand(len(labels), generator=generator) < HELD_BACK
+    classes = shape.classes
+    if len(labels) < FEW:
+        return 1.0, 1.0
+    size = (found.examples, len(found.keys))
+    there = ~away[found.rows]
+    number = torch.where(away, away.cumsum(0), (~away).cumsum(0)) - 1
+    parts = [
+        Table.of(number[found.rows[part]], found.places[part], found.values[part], (int(rows.sum()), size[1]))
+        for part, rows in ((there, ~away), (~there, away))
+    ]
+    truth = signs(labels[~away], classes)
+    scale = _scale(parts[0], truth, shape)
+    best, start = (-1.0, 1.0, 1.0), None
+    for cost in COSTS:
+        start = solve(parts[0], scale, truth, cost, start)
+        sums = parts[1].straight @ (scale * start[0]) + start[1]
+        logits = torch.cat([-sums, sums], 1) / 2 if classes == 2 else sums
+        right = float((logits.argmax(1) == labels[away]).float().mean())
+        if right > best[0] + 1e-9:
+            best = (right, cost, 1 / temperature(logits, labels[away]))
+    return best[1], best[2]
