@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -91,11 +92,20 @@ def test_augmentation_is_a_function_of_its_moment(chosen: Data) -> None:
     assert len(one) == len(batch)
 
 
+def behind(targets: Any, first: int) -> Any:
+    """The targets from an example on: tensors, or mappings, tuples and lists of them."""
+    if isinstance(targets, dict):
+        return {name: behind(each, first) for name, each in targets.items()}
+    if isinstance(targets, tuple | list):
+        return type(targets)(behind(each, first) for each in targets)
+    return targets[first:]
+
+
 def test_a_part_of_a_batch_is_varied_as_in_the_whole(chosen: Data) -> None:
     batch = first_batch(chosen, 16)
     whole = chosen.task.augment(batch, Moment(3))
     rows = None if batch.rows is None else batch.rows[4:]
-    part = chosen.task.augment(Batch(batch.inputs[4:], batch.targets[4:], rows), Moment(3, first=4))
+    part = chosen.task.augment(Batch(batch.inputs[4:], behind(batch.targets, 4), rows), Moment(3, first=4))
     assert torch.allclose(whole.inputs[4:], part.inputs, atol=1e-6)
 
 
