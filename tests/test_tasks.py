@@ -29,6 +29,15 @@ def chosen(toy: Data) -> Data:
     return replace(toy, task=toy.task.choose(toy, None))
 
 
+def tail(values: Any, first: int) -> Any:
+    """Targets, or what they are made of, without the first examples."""
+    if isinstance(values, dict):
+        return {name: tail(part, first) for name, part in values.items()}
+    if isinstance(values, tuple | list):
+        return type(values)(tail(part, first) for part in values)
+    return values[first:]
+
+
 def first_batch(data: Data, count: int = 8) -> Batch:
     return data.task.collate(data.train.gather(np.arange(count)))
 
@@ -92,20 +101,11 @@ def test_augmentation_is_a_function_of_its_moment(chosen: Data) -> None:
     assert len(one) == len(batch)
 
 
-def behind(targets: Any, first: int) -> Any:
-    """The targets from an example on: tensors, or mappings, tuples and lists of them."""
-    if isinstance(targets, dict):
-        return {name: behind(each, first) for name, each in targets.items()}
-    if isinstance(targets, tuple | list):
-        return type(targets)(behind(each, first) for each in targets)
-    return targets[first:]
-
-
 def test_a_part_of_a_batch_is_varied_as_in_the_whole(chosen: Data) -> None:
     batch = first_batch(chosen, 16)
     whole = chosen.task.augment(batch, Moment(3))
     rows = None if batch.rows is None else batch.rows[4:]
-    part = chosen.task.augment(Batch(batch.inputs[4:], behind(batch.targets, 4), rows), Moment(3, first=4))
+    part = chosen.task.augment(Batch(batch.inputs[4:], tail(batch.targets, 4), rows), Moment(3, first=4))
     assert torch.allclose(whole.inputs[4:], part.inputs, atol=1e-6)
 
 
@@ -133,9 +133,9 @@ def test_scores_are_named_bounded_and_the_same_in_any_batches(chosen: Data) -> N
     assert all(np.isfinite(value) for value in scores.values())
     halves = chosen.task.meter()
     for part in (chosen.test.take(np.arange(7)), chosen.test.take(np.arange(7, len(chosen.test)))):
-        batch = chosen.task.collate(part.gather(np.arange(len(part))))
-        with torch.no_grad():
-            halves.update(chosen.task.infer(network.eval(), batch.inputs), batch)
+        for batch in chosen.task.batches(part, network.eval(), len(part), None):
+            with torch.no_grad():
+                halves.update(chosen.task.infer(network, batch.inputs), batch)
     assert halves.score(halves.rows()) == pytest.approx(scores, abs=1e-4)
     assert json.dumps(meter.detail(meter.rows()))
     for positions in meter.worth_seeing(meter.rows()).values():
@@ -144,11 +144,13 @@ def test_scores_are_named_bounded_and_the_same_in_any_batches(chosen: Data) -> N
 
 def test_one_pass_visits_every_example_once_and_can_start_anywhere(toy: Data) -> None:
     order = np.random.default_rng(0).permutation(len(toy.train))
-    network = torch.nn.Identity()
+    # Where batches depend on the network, a pass cannot be entered midway.
+    network = torch.nn.Identity() if toy.task.prefetch else toy.task.choose(toy, None).build()
     whole = [b.inputs for b in toy.task.batches(toy.train, network, 50, order)]
-    rest = [b.inputs for b in toy.task.batches(toy.train, network, 50, order, start=2)]
     assert len(whole) == toy.task.steps(toy.train, 50)
-    assert all(torch.equal(a, b) for a, b in zip(whole[2:], rest, strict=True))
+    if toy.task.prefetch:
+        rest = [b.inputs for b in toy.task.batches(toy.train, network, 50, order, start=2)]
+        assert all(torch.equal(a, b) for a, b in zip(whole[2:], rest, strict=True))
     every = list(toy.task.batches(toy.test, network, 7, None))
     assert sum(map(len, every)) == len(toy.test)
 

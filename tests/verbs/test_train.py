@@ -123,7 +123,7 @@ def test_hooks_act_by_what_they_return(toy: Data) -> None:
     ids=str,
 )
 def test_every_setting_trains(toy: Data, given: dict[str, Any], quiet: Progress) -> None:
-    if toy.task.labels(toy.train) is None:
+    if toy.task.labels(toy.train) is None:  # nothing to balance
         given = {name: value for name, value in given.items() if name != "balanced"}
     model = matinee.train(toy, epochs=1, progress=quiet, **given)
     assert all(torch.isfinite(v).all() for v in model.network.state_dict().values())

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from matinee.core import checkpoints, optimisers, processes
 from matinee.core.average import Average
 from matinee.core.errors import BundleError, MatineeError, SettingsError
-from matinee.core.measuring import measure, selecting
+from matinee.core.measuring import figure, measure, selecting
 from matinee.core.meter import Meter
 from matinee.core.moment import Moment
 from matinee.core.plan import PROBE_STEPS, Plan, outlook, rate_at
@@ -384,7 +384,7 @@ class _Training:
         )
 
     def _figure(self, value: float) -> str:
-        return f"{value:.4f}" if self.select in self.data.task.meter().lower_is_better else f"{100 * value:.2f} %"
+        return figure(self.data.task.meter(), self.select, value)
 
     def _draw(self) -> None:
         now, per_step = self.now, self._per_step()

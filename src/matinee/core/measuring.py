@@ -25,6 +25,11 @@ def selecting(meter: Meter, wanted: str) -> str:
     return wanted or have[0]
 
 
+def figure(meter: Meter, name: str, value: float) -> str:
+    """A score in a few characters: a share of 100 %, unless less is better or it has a unit of its own."""
+    return f"{value:.4f}" if name in meter.lower_is_better | meter.plain else f"{100 * value:.2f} %"
+
+
 @torch.inference_mode()
 def collect(task: Task, network: nn.Module, examples: Examples, where: Machine) -> Meter:
     """A meter that has seen every example once, wherever: several processes each score a part, all get all rows."""

@@ -34,6 +34,9 @@ class Meter(ABC):
     biased: ClassVar[frozenset[str]] = frozenset()
     """Scores that come out higher on examples drawn again than on fresh ones."""
 
+    plain: ClassVar[frozenset[str]] = frozenset()
+    """Scores in a unit of their own, such as points or moves: never told as a share of 100 %."""
+
     def __init__(self) -> None:
         self._kept: dict[str, list[torch.Tensor]] = {}
 
@@ -129,7 +132,7 @@ def intervals(meter: Meter, rows: Rows, *, draws: int = 1000, seed: int = 0) -> 
             low, high = _percentiles(drawn[name])
             if name in meter.biased:  # drawn values lie too high: the interval is their mirror image (Efron, 1979)
                 low, high = max(0.0, 2 * value - high), max(0.0, 2 * value - low)
-            elif low == high and 0 <= value <= 1 and name not in meter.lower_is_better:
+            elif low == high and 0 <= value <= 1 and name not in meter.lower_is_better | meter.plain:
                 low, high = wilson(value, count)  # all right or all wrong: drawing again never shows anything else
         scores[name] = Score(value, min(low, value), max(high, value))
     return scores

@@ -79,6 +79,15 @@ class Gallery:
 
 
 @dataclass(frozen=True)
+class Film:
+    """Pictures that follow each other, each uint8 (height, width, 1 or 3), with words under them."""
+
+    frames: Sequence[np.ndarray[Any, Any]]
+    words: str = ""
+    per_second: float = 15.0
+
+
+@dataclass(frozen=True)
 class Code:
     """Commands or a log, set in a fixed width, to be copied."""
 
@@ -95,7 +104,7 @@ class Words:
     between: str = " "
 
 
-Piece = Text | Table | Lines | Bars | Matrix | Gallery | Code | Words
+Piece = Text | Table | Lines | Bars | Matrix | Gallery | Film | Code | Words
 
 
 @dataclass(frozen=True)

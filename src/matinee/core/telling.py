@@ -29,7 +29,8 @@ def said(run: Run, model: Model) -> Answer:
     }
     scores = told["test"] or told["valid"]
     first = next(iter(scores), "")
-    less = first in model.task.meter().lower_is_better
+    meter = model.task.meter()
+    less = first in meter.lower_is_better | meter.plain
 
     def shown(value: float) -> str:
         return f"{value:.4f}" if less else f"{100 * value:.2f} %"

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import assert_never
 
-from matinee.core.pieces import Bars, Code, Gallery, Lines, Matrix, Piece, Section, Table, Text, Words
+from matinee.core.pieces import Bars, Code, Film, Gallery, Lines, Matrix, Piece, Section, Table, Text, Words
 from matinee.report.charts import bars, lines
+from matinee.report.films import film
 from matinee.report.pictures import gallery
 from matinee.report.tables import matrix, table
 from matinee.report.words import plural, safe, safe_lines
@@ -76,6 +77,8 @@ def draw(piece: Piece) -> str:
             return matrix(piece)
         case Gallery():
             return gallery(piece)
+        case Film():
+            return film(piece)
         case Code():
             return _code(piece)
         case Words():

@@ -29,6 +29,9 @@ MEANING = {
     "f1": "harmonic mean of precision and recall; mean over the classes",
     "top5": "share with the truth among the five likeliest answers",
     "ece": "calibration error: how far stated confidence is from the share that was right; 0 is best",
+    "return": "what a game brought, on average",
+    "solved": "share of the games that brought what counts as solved",
+    "length": "moves of a game, on average",
     "nll": "negative log-likelihood: how surprised the model was by the truth; 0 is best",
     "auroc": "the chance that an event is given a higher probability than another example; 0.5 is guessing",
     "missed": "share of the events that were not told",
@@ -112,7 +115,9 @@ def _tiles(story: Story) -> dict[str, str]:
     tiles = {}
     if story.evaluation is not None:
         for name in list(story.evaluation.scores)[:1]:
-            tiles[f"{story.evaluation.split} {name.replace('_', ' ')}"] = _percent(story.evaluation.scores[name])
+            score = story.evaluation.scores[name]
+            plain = f"{score.value:.4g} ({score.low:.4g} to {score.high:.4g})"
+            tiles[f"{story.evaluation.split} {name.replace('_', ' ')}"] = _percent(score) if name in SHARES else plain
         if "f1" in story.evaluation.scores and "f1" not in list(story.evaluation.scores)[:1]:
             tiles["F1, mean of classes"] = _percent(story.evaluation.scores["f1"])
     tiles["learned from"] = f"{sum(story.counts.get('train', {}).values()):,} examples"
