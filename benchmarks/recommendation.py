@@ -71,7 +71,7 @@ def within(folder: Path) -> None:
     for network in ("linear", "blend"):
         values = []
         for seed in range(3):
-            reading = {"split": "within-user", "test_share": 0.25, "split_seed": seed}
+            reading = {"split": "within-user", "test_share": 0.25, "split_seed": seed, "valid_share": 0}
             scores, _, seconds = run(folder / "movielens_100k", reading, {"network": network, "seed": seed})
             values.append(scores["ndcg_10"])
             told(f"ml-100k {network}", seed=seed, seconds=seconds, **scores)
