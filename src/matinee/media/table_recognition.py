@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from matinee.media.pairs import LANGUAGES
 from matinee.media.pictures import EXTENSIONS
 from matinee.media.records import SPLIT_COLUMNS, Records, glance
 from matinee.media.table_columns import CATEGORY, is_missing, kind_of
@@ -59,6 +60,9 @@ def _of_another_kind(seen: Records) -> bool:
     lower = {re.sub(r"[ .-]", "_", name.lower()) for name in seen.header}
     if lower & USERS and (lower & ITEMS or sum(name.endswith("id") for name in lower) > 1):
         return True
+    spoken = [place for place, name in enumerate(seen.header) if name.strip().lower() in LANGUAGES]
+    if len(spoken) > 1 and all(" " in row[place] for row in seen.rows[:LEAST_ROWS] for place in spoken):
+        return True  # the same in several languages
     if not seen.named and len(seen.header) <= 4 and _numbered(seen):
         return True  # who, what and how much of it, as ratings are published
     for place in range(len(seen.header)):
