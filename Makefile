@@ -8,7 +8,7 @@ demo: .venv/demo
 	$(BIN)/matinee train digits
 
 test: .venv/dev
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests -n 2 --dist loadfile
 
 lint: .venv/dev
 	$(BIN)/ruff check .
