@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from matinee.core.loop import Hook
+from matinee.core.meter import Meter
+from matinee.core.task import Task
+
 HOUSE = Path(__file__).parent.parent / "src" / "matinee"
 FILES = sorted(HOUSE.rglob("*.py"))
 
@@ -176,3 +180,14 @@ def test_every_public_name_resolves() -> None:
 
     for name in matinee.__all__:
         assert getattr(matinee, name) is not None
+
+
+def test_the_contract_tells_every_question() -> None:
+    told = (HOUSE.parent.parent / "docs" / "contract.md").read_text("utf-8")
+    missing = [
+        f"{record.__name__}.{name}"
+        for record in (Task, Meter, Hook)
+        for name in vars(record)
+        if not name.startswith("_") and f"`{name}" not in told and f"def {name}(" not in told
+    ]
+    assert not missing

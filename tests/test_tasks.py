@@ -129,6 +129,7 @@ def test_scores_are_named_bounded_and_the_same_in_any_batches(chosen: Data) -> N
     meter = collect(chosen.task, network, chosen.test, where)
     scores = meter.score(meter.rows())
     assert list(scores) == list(meter.names_of_scores())
+    assert all(meter.meanings.get(name) for name in scores)
     assert len(next(iter(meter.rows().values()))) == len(chosen.test)
     assert all(np.isfinite(value) for value in scores.values())
     halves = chosen.task.meter()

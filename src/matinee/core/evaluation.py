@@ -12,14 +12,19 @@ from matinee.core.pieces import Piece, Section
 from matinee.core.tables import table_text
 
 TRIVIAL, LINEAR = "trivial", "linear"
-WORDS = {TRIVIAL: "always the same answer", LINEAR: "linear network"}
+
+
+def names_of(rivals: Sequence[str]) -> dict[str, str]:
+    """The words of `Task.rivals` by the names of the baselines."""
+    return dict(zip((TRIVIAL, LINEAR), rivals, strict=True))
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """The scores of a model on examples.
 
-    scores: the selecting one first. baselines: "trivial" and "linear" -> scores. detail: per-class scores and the
+    scores: the selecting one first. baselines: "trivial" and "linear" -> scores; names: what those are, in a few
+    words. meanings: what each score is; shares: those told as so much of 100 %. detail: per-class scores and the
     confusion matrix, as the task tells them. notes: what to know before trusting the figures.
     """
 
@@ -32,6 +37,9 @@ class Evaluation:
     notes: tuple[str, ...] = ()
     pieces: Sequence[Piece] = ()
     galleries: Sequence[Section] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
+    meanings: Mapping[str, str] = field(default_factory=dict)
+    shares: frozenset[str] = frozenset()
 
     def to_json(self) -> dict[str, Any]:
         """For programs."""
@@ -46,7 +54,7 @@ class Evaluation:
         }
 
     def __str__(self) -> str:
-        columns = ["", "score", "95 % interval", *(WORDS.get(name, name) for name in self.baselines)]
+        columns = ["", "score", "95 % interval", *(self.names.get(name, name) for name in self.baselines)]
         rows = [
             [
                 name.replace("_", " "),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -27,6 +27,14 @@ class EventMeter(Meter):
     proportions: ClassVar[frozenset[str]] = frozenset({"accuracy"})
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"ece", "nll", "missed", "false_alarms", "cost"})
     biased: ClassVar[frozenset[str]] = frozenset({"ece"})
+    plain: ClassVar[frozenset[str]] = frozenset({"auroc"})
+    meanings: ClassVar[Mapping[str, str]] = {
+        **ClassificationMeter.meanings,
+        "auroc": "the chance that an event is given a higher probability than another example; 0.5 is guessing",
+        "missed": "share of the events that were not told",
+        "false_alarms": "share of the other examples for which an event was told",
+        "cost": "what misses and false alarms cost, a mean over all examples",
+    }
 
     def __init__(self, names: Sequence[str], costs: tuple[float, float] = (1.0, 1.0), first: str = "accuracy") -> None:
         super().__init__()

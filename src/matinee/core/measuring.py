@@ -27,7 +27,7 @@ def selecting(meter: Meter, wanted: str) -> str:
 
 def figure(meter: Meter, name: str, value: float) -> str:
     """A score in a few characters: a share of 100 %, unless less is better or it has a unit of its own."""
-    return f"{value:.4f}" if name in meter.lower_is_better | meter.plain else f"{100 * value:.2f} %"
+    return f"{100 * value:.2f} %" if meter.shares([name]) else f"{value:.4f}"
 
 
 @torch.inference_mode()

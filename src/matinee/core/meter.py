@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -35,7 +35,9 @@ class Meter(ABC):
     """Scores that come out higher on examples drawn again than on fresh ones."""
 
     plain: ClassVar[frozenset[str]] = frozenset()
-    """Scores in a unit of their own, such as points or moves: never told as a share of 100 %."""
+    """Scores that are no share of a whole, such as points, moves or areas: never told as so much of 100 %."""
+    meanings: ClassVar[Mapping[str, str]] = {}
+    """Name of a score -> what it is, in the words of someone who has not heard of it."""
 
     def __init__(self) -> None:
         self._kept: dict[str, list[torch.Tensor]] = {}
@@ -67,6 +69,11 @@ class Meter(ABC):
     def remark(self, rows: Rows, position: int) -> str:
         """What to say of one of them."""
         return ""
+
+    @classmethod
+    def shares(cls, names: Iterable[str]) -> frozenset[str]:
+        """Those of the scores that are told as so much of 100 %."""
+        return frozenset(names) - cls.lower_is_better - cls.plain
 
     def update(self, outputs: Any, batch: Batch) -> None:
         """Keep the rows of a batch. Nothing is copied from the device before `rows`."""
@@ -132,7 +139,7 @@ def intervals(meter: Meter, rows: Rows, *, draws: int = 1000, seed: int = 0) -> 
             low, high = _percentiles(drawn[name])
             if name in meter.biased:  # drawn values lie too high: the interval is their mirror image (Efron, 1979)
                 low, high = max(0.0, 2 * value - high), max(0.0, 2 * value - low)
-            elif low == high and 0 <= value <= 1 and name not in meter.lower_is_better | meter.plain:
+            elif low == high and 0 <= value <= 1 and meter.shares([name]):
                 low, high = wilson(value, count)  # all right or all wrong: drawing again never shows anything else
         scores[name] = Score(value, min(low, value), max(high, value))
     return scores

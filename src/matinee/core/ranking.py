@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from matinee.core.meter import Array, Meter, Rows
-from matinee.core.pieces import Bars, Piece, Table
+from matinee.core.pieces import Bars, Piece, Text
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +27,17 @@ class RankingMeter(Meter):
     All items not seen are ranked, none is sampled. Examples of which nothing is held back are not scored.
     NDCG is against the ideal of min(10, items held back).
     """
+
+    plain: ClassVar[frozenset[str]] = frozenset({"ndcg_10", "mrr", "novelty"})
+    meanings: ClassVar[Mapping[str, str]] = {
+        "ndcg_10": "hits among the first ten, early ones count more; 1: all that could be there, in front",
+        "recall_10": "of what was held back of a person, the share among the first ten",
+        "recall_20": "of what was held back of a person, the share among the first twenty",
+        "hit_10": "share of people with at least one hit among the first ten",
+        "mrr": "mean of one over the rank of the first hit",
+        "coverage": "share of all items that are recommended to anybody",
+        "novelty": "bits of surprise in an item recommended: the more, the less popular",
+    }
 
     def __init__(self, items: int, counts: Sequence[int]) -> None:
         super().__init__()
@@ -78,24 +89,13 @@ class RankingMeter(Meter):
         return ("ndcg_10", "recall_10", "recall_20", "hit_10", "mrr", "coverage", "novelty")
 
     def pieces(self, rows: Rows) -> Sequence[Piece]:
-        """What the scores mean, and how well people are served."""
+        """How well people are served."""
         asked = rows["ndcg"][~np.isnan(rows["ndcg"])]
-        table = Table(
-            ("score", "what it is"),
-            [
-                ("ndcg 10", "hits among the first ten, early ones count more; 1: all that could be there, in front"),
-                ("recall 10, recall 20", "of what was held back of a person, the share among the first ten or twenty"),
-                ("hit 10", "share of people with at least one hit among the first ten"),
-                ("mrr", "mean of one over the rank of the first hit"),
-                ("coverage", "share of all items that are recommended to anybody"),
-                ("novelty", "bits of surprise in an item recommended: the more, the less popular"),
-            ],
-            "All items that a person did not choose before are ranked; none is sampled.",
-        )
+        note = Text("All items that a person did not choose before are ranked; none is sampled.")
         edges = np.linspace(0, 1, 6)
         counts = np.histogram(asked, edges)[0] / max(1, len(asked))
         names = [f"{low:.1f} to {high:.1f}" for low, high in itertools.pairwise(edges)]
-        return table, Bars(names, counts.tolist(), caption="Share of people by their NDCG@10", percent=True)
+        return note, Bars(names, counts.tolist(), caption="Share of people by their NDCG@10", percent=True)
 
     def worth_seeing(self, rows: Rows) -> dict[str, Array]:
         """Some people as they come, and those who are served worst."""
@@ -113,6 +113,10 @@ class RatingMeter(Meter):
     """For predicted "ratings" (batch, items) and targets (batch, k, 2): numbers of items from 1 on, ratings."""
 
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"rmse", "mae"})
+    meanings: ClassVar[Mapping[str, str]] = {
+        "rmse": "root of the mean squared error of a rating; 0 is best",
+        "mae": "how far a predicted rating is off, on average",
+    }
 
     def collect(self, outputs: Any, batch: Batch) -> dict[str, torch.Tensor]:
         """Sums of squared and absolute errors of each person, and how many ratings they are of."""

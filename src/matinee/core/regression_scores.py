@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -25,6 +25,12 @@ class RegressionMeter(Meter):
     """
 
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"rmse", "mae"})
+    plain: ClassVar[frozenset[str]] = frozenset({"r2"})
+    meanings: ClassVar[Mapping[str, str]] = {
+        "r2": "share of the differences between examples that is explained: 1 is best, 0 as good as the mean",
+        "rmse": "root of the mean squared error, in units of the target; 0 is best",
+        "mae": "mean absolute error, in units of the target; 0 is best",
+    }
 
     def __init__(self, what: str = "target") -> None:
         super().__init__()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -25,6 +25,16 @@ class ClassificationMeter(Meter):
     proportions: ClassVar[frozenset[str]] = frozenset({"accuracy", "top5"})
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"ece", "nll"})
     biased: ClassVar[frozenset[str]] = frozenset({"ece"})
+    meanings: ClassVar[Mapping[str, str]] = {
+        "accuracy": "share of the answers that were right",
+        "balanced_accuracy": "the same, every class counting alike",
+        "precision": "of the answers with a name, the share that was right; mean over the classes",
+        "recall": "of the examples with a name, the share that was found; mean over the classes",
+        "f1": "harmonic mean of precision and recall; mean over the classes",
+        "top5": "share with the truth among the five likeliest answers",
+        "ece": "calibration error: how far stated confidence is from the share that was right; 0 is best",
+        "nll": "negative log-likelihood: how surprised the model was by the truth; 0 is best",
+    }
 
     def __init__(self, names: Sequence[str]) -> None:
         super().__init__()

@@ -124,6 +124,9 @@ class Task(ABC):
     head: ClassVar[str] = "head."
     """What the names of those weights begin with that a start from other weights makes anew."""
 
+    rivals: ClassVar[tuple[str, str]] = ("always the same answer", "linear network")
+    """What `trivial` and `simplest` are, in a few words."""
+
     valid_share: float = setting(
         0.1, "share of the training examples that selects the model (0: none)", low=0, high=0.5, reading=True
     )

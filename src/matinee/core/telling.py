@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from matinee.core.command import Answer
-from matinee.core.evaluation import WORDS
+from matinee.core.evaluation import names_of
 from matinee.core.model import Model
 from matinee.core.progress import seconds
 from matinee.core.runs import Run
@@ -30,10 +30,10 @@ def said(run: Run, model: Model) -> Answer:
     scores = told["test"] or told["valid"]
     first = next(iter(scores), "")
     meter = model.task.meter()
-    less = first in meter.lower_is_better | meter.plain
+    names, share = names_of(model.task.rivals), meter.shares([first])
 
     def shown(value: float) -> str:
-        return f"{value:.4f}" if less else f"{100 * value:.2f} %"
+        return f"{100 * value:.2f} %" if share else f"{value:.4f}"
 
     lines = []
     if scores:
@@ -42,7 +42,7 @@ def said(run: Run, model: Model) -> Answer:
         if interval:
             lines[0] += f" (95 % interval {shown(interval['low'])} to {shown(interval['high'])})"
         rivals = told.get("baselines", {}).items()
-        lines += [f"  {WORDS.get(name, name)}: {shown(other[first])}" for name, other in rivals if first in other]
+        lines += [f"  {names.get(name, name)}: {shown(other[first])}" for name, other in rivals if first in other]
     lines += [f"note: {note}" for note in value["notes"]]
     folder = run.folder
     lines += [f"{seconds(told['seconds'])} in all, {seconds(told['train_seconds'])} of it training"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -34,6 +34,14 @@ class GameMeter(Meter):
     proportions: ClassVar[frozenset[str]] = frozenset({"solved", "wins", "draws", "losses"})
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"losses"})
     plain: ClassVar[frozenset[str]] = frozenset({"return", "length"})
+    meanings: ClassVar[Mapping[str, str]] = {
+        "return": "what a game brought, on average",
+        "solved": "share of the games that brought what counts as solved",
+        "length": "moves of a game, on average",
+        "wins": "share of the games that were won",
+        "draws": "share of the games that nobody won",
+        "losses": "share of the games that were lost",
+    }
 
     def __init__(self, players: int, threshold: Sequence[float], shown: Shown) -> None:
         super().__init__()

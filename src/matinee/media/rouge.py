@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import re
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import torch
@@ -24,6 +24,12 @@ _WORDS: Final = re.compile(r"[^\W_]+")
 
 class RougeMeter(Meter):
     """ROUGE-1, -2 and -L: F1 of each summary, the best of its references, and the mean over summaries."""
+
+    meanings: ClassVar[Mapping[str, str]] = {
+        "rouge1": "words that summary and reference share: harmonic mean of the shares of both",
+        "rouge2": "the same of pairs of words that follow each other",
+        "rougel": "the same of the longest row of words that both have in this order",
+    }
 
     def __init__(self, vocabulary: Pieces) -> None:
         super().__init__()

@@ -9,7 +9,7 @@ import functools
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import torch
@@ -57,6 +57,13 @@ def counted(vocabulary: Pieces, outputs: Any, batch: Batch, counts: Counts) -> d
 
 class TranslationMeter(Meter):
     """BLEU (Papineni et al., 2002) and chrF (Popovic, 2015)."""
+
+    meanings: ClassVar[Mapping[str, str]] = {
+        "bleu": "runs of one to four words that are in a reference too (sacreBLEU); short translations are marked down",
+        "chrf": "the same of runs of one to six characters, with what is missing from the translation counting too",
+        "bleu_lower": "BLEU that takes capital letters for small ones",
+        "bleu_words": "BLEU over words and signs in small letters, as older papers state it",
+    }
 
     def __init__(self, vocabulary: Pieces) -> None:
         super().__init__()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from matinee.core.evaluation import WORDS, Evaluation
+from matinee.core.evaluation import Evaluation
 from matinee.core.meter import Score
 from matinee.core.model import Model
 from matinee.core.pieces import Bars, Code, Lines, Piece, Section, Table, Text
@@ -19,28 +19,6 @@ from matinee.core.runs import Run
 from matinee.core.settings import flag
 from matinee.core.storage import read_json, write_bytes
 from matinee.report.page import page
-
-SHARES = ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "top5")
-MEANING = {
-    "accuracy": "share of the answers that were right",
-    "balanced_accuracy": "the same, every class counting alike",
-    "precision": "of the answers with a name, the share that was right; mean over the classes",
-    "recall": "of the examples with a name, the share that was found; mean over the classes",
-    "f1": "harmonic mean of precision and recall; mean over the classes",
-    "top5": "share with the truth among the five likeliest answers",
-    "ece": "calibration error: how far stated confidence is from the share that was right; 0 is best",
-    "return": "what a game brought, on average",
-    "solved": "share of the games that brought what counts as solved",
-    "length": "moves of a game, on average",
-    "nll": "negative log-likelihood: how surprised the model was by the truth; 0 is best",
-    "auroc": "the chance that an event is given a higher probability than another example; 0.5 is guessing",
-    "missed": "share of the events that were not told",
-    "false_alarms": "share of the other examples for which an event was told",
-    "cost": "what misses and false alarms cost, a mean over all examples",
-    "r2": "share of the differences between examples that is explained: 1 is best, 0 as good as the mean",
-    "rmse": "root of the mean squared error, in units of the target; 0 is best",
-    "mae": "mean absolute error, in units of the target; 0 is best",
-}
 
 
 @dataclass(frozen=True)
@@ -82,10 +60,10 @@ def _percent(score: Score) -> str:
     return f"{100 * score.value:.1f} % ({100 * score.low:.1f} to {100 * score.high:.1f})"
 
 
-def _shown(name: str, value: float) -> str:
+def _shown(told: Evaluation, name: str, value: float) -> str:
     if math.isnan(value):
         return "n/a"
-    return f"{100 * value:.2f} %" if name in SHARES else f"{value:.4f}"
+    return f"{100 * value:.2f} %" if name in told.shares else f"{value:.4f}"
 
 
 def _lead(story: Story) -> str:
@@ -95,7 +73,7 @@ def _lead(story: Story) -> str:
     name, score = next(iter(told.scores.items()))
     words = name.replace("_", " ")
     where = "that it never saw" if told.split == "test" else "that were used to choose it, so a little too good"
-    if name in SHARES:
+    if name in told.shares:
         lead = (
             f"On {told.examples:,} examples {where}, the model reaches {100 * score.value:.1f} % {words}; "
             f"with 95 % confidence the true figure lies between {100 * score.low:.1f} and {100 * score.high:.1f} %."
@@ -104,7 +82,7 @@ def _lead(story: Story) -> str:
         span = f"({score.low:.4f} to {score.high:.4f})"
         lead = f"On {told.examples:,} examples {where}, {words} is {score.value:.4f} {span}."
     rivals = [
-        f"{WORDS.get(other, other)} {_shown(name, scores[name])}"
+        f"{told.names.get(other, other)} {_shown(told, name, scores[name])}"
         for other, scores in told.baselines.items()
         if name in scores
     ]
@@ -117,7 +95,9 @@ def _tiles(story: Story) -> dict[str, str]:
         for name in list(story.evaluation.scores)[:1]:
             score = story.evaluation.scores[name]
             plain = f"{score.value:.4g} ({score.low:.4g} to {score.high:.4g})"
-            tiles[f"{story.evaluation.split} {name.replace('_', ' ')}"] = _percent(score) if name in SHARES else plain
+            tiles[f"{story.evaluation.split} {name.replace('_', ' ')}"] = (
+                _percent(score) if name in story.evaluation.shares else plain
+            )
         if "f1" in story.evaluation.scores and "f1" not in list(story.evaluation.scores)[:1]:
             tiles["F1, mean of classes"] = _percent(story.evaluation.scores["f1"])
     tiles["learned from"] = f"{sum(story.counts.get('train', {}).values()):,} examples"
@@ -134,19 +114,19 @@ def _scores(story: Story) -> Section:
     rows = [
         (
             name.replace("_", " "),
-            _shown(name, score.value),
-            f"{_shown(name, score.low)} to {_shown(name, score.high)}",
-            *(_shown(name, told.baselines[other].get(name, math.nan)) for other in others),
-            MEANING.get(name, ""),
+            _shown(told, name, score.value),
+            f"{_shown(told, name, score.low)} to {_shown(told, name, score.high)}",
+            *(_shown(told, name, told.baselines[other].get(name, math.nan)) for other in others),
+            told.meanings.get(name, ""),
         )
         for name, score in told.scores.items()
     ]
-    columns = ("score", "this model", "95 % interval", *(WORDS.get(o, o) for o in others), "what it is")
+    columns = ("score", "this model", "95 % interval", *(told.names.get(o, o) for o in others), "what it is")
     pieces.append(Table(columns, rows))
     first = next(iter(told.scores))
-    if first in SHARES:
+    if first in told.shares:
         score = told.scores[first]
-        names = ["this model", *(WORDS.get(o, o) for o in others)]
+        names = ["this model", *(told.names.get(o, o) for o in others)]
         values = [score.value, *(told.baselines[o].get(first, math.nan) for o in others)]
         spans: list[tuple[float, float] | None] = [(score.low, score.high), *(None for _ in others)]
         pieces.append(Bars(names, values, spans, f"{first.replace('_', ' ')} on the {told.split} split", percent=True))
@@ -164,7 +144,7 @@ def _looks(story: Story) -> list[Section]:
 def _training(story: Story) -> Section:
     history, names = story.history, []
     if history:
-        names = [n for n in history[-1] if n in SHARES[:1] or n in ("f1", "recall")]
+        names = [n for n in history[-1] if n in ("accuracy", "f1", "recall")]
     first = str(story.model.facts.get("select", ""))
     names = list(dict.fromkeys([*([first] if history and first in history[-1] else []), *names]))
     curves = {f"valid {n}": [(row["epoch"], row[n]) for row in history if n in row] for n in names}

@@ -45,6 +45,7 @@ class GamePlaying(Task):
     by the network as it stands, and learned from several times; for scoring, each example is one whole game.
     """
 
+    rivals: ClassVar[tuple[str, str]] = ("actions by lot", "linear policy")
     layout: ClassVar[str] = (
         "  CartPole-v1, ALE/Pong-v5, ...             the id of a game that Gymnasium knows\n"
         "  connect-four, tic-tac-toe                 a board game"

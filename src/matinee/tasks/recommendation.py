@@ -40,6 +40,7 @@ LARGE = 12_000  # items from which on a weight for every pair of them is too muc
 class Recommendation(Task):
     """What a person may choose next, from the history alone."""
 
+    rivals: ClassVar[tuple[str, str]] = ("the same for everybody", "simplest network that learns")
     layout: ClassVar[str] = (
         "  ratings.csv with the columns userId,movieId,rating,timestamp   (or user_id,item_id; asin; .inter)\n"
         "  ml-100k/ (u.data, u.item), ml-1m/ (ratings.dat, movies.dat)    MovieLens' files; u1.base brings u1.test\n"

@@ -39,6 +39,7 @@ NETWORKS = ("auto", "extract", "transformer", "recurrent", "lead")
 class Summarisation(Task):
     """Documents and their summaries."""
 
+    rivals: ClassVar[tuple[str, str]] = ("the first sentences (Lead)", "")
     layout: ClassVar[str] = (
         "  news.csv with the columns article,summary   a table of documents (CSV, TSV, JSONL, Parquet)\n"
         "  train.source, train.target, ...             files with a line for each other"

@@ -36,6 +36,7 @@ SLACK = 10  # pieces that an answer may have beyond its share of the source
 class Translation(Task):
     """Pairs of texts, a line or a row each: the source and its translation."""
 
+    rivals: ClassVar[tuple[str, str]] = ("the source as it is", "")
     layout: ClassVar[str] = (
         "  train.de, train.en, val.de, val.en, ...   files with a line for each other (--direction de-en)\n"
         "  pairs.csv with the columns source,target  a table of translations (CSV, TSV, JSONL, Parquet)"

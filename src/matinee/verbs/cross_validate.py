@@ -18,7 +18,7 @@ import numpy as np
 from matinee.core.command import Answer, Call, Command, argument
 from matinee.core.duplicates import groups
 from matinee.core.errors import DataError, SettingsError
-from matinee.core.evaluation import LINEAR, WORDS
+from matinee.core.evaluation import LINEAR, names_of
 from matinee.core.examples import Array, Examples
 from matinee.core.meter import Meter, Score, intervals
 from matinee.core.model import Model
@@ -43,7 +43,8 @@ class CrossValidation:
 
     scores: name -> over all examples, each answered once, with its interval; the selecting one first. folds: name ->
     value in each fold. rivals: rival -> name -> over all examples. ahead: rival -> by how much the model scores more
-    than it in the first score, with the interval of the difference (both answered the same examples).
+    than it in the first score, with the interval of the difference (both answered the same examples). names: what the
+    rivals are, in a few words.
     """
 
     scores: Mapping[str, Score]
@@ -52,6 +53,7 @@ class CrossValidation:
     ahead: Mapping[str, Score]
     examples: int
     seconds: float
+    names: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """For programs."""
@@ -59,7 +61,14 @@ class CrossValidation:
 
     def __str__(self) -> str:
         count = len(next(iter(self.folds.values())))
-        head = ["", "score", "95 % interval", "mean of folds", "deviation", *(WORDS.get(n, n) for n in self.rivals)]
+        head = [
+            "",
+            "score",
+            "95 % interval",
+            "mean of folds",
+            "deviation",
+            *(self.names.get(n, n) for n in self.rivals),
+        ]
         rows = [
             [
                 name.replace("_", " "),
@@ -75,7 +84,7 @@ class CrossValidation:
         lines = [f"{self.examples:,} examples in {count} folds, {seconds(self.seconds)}", table_text(head, rows)]
         for name, by in self.ahead.items():
             sure = "surely other than" if by.low > 0 or by.high < 0 else "not surely other than"
-            words = f"{first} is {sure} that of {WORDS.get(name, name)}"
+            words = f"{first} is {sure} that of {self.names.get(name, name)}"
             lines.append(f"{words}: {by.value:+.4f} ({by.low:+.4f} to {by.high:+.4f})")
         return "\n".join(lines)
 
@@ -108,7 +117,8 @@ def cross_validate(data: Data, *, folds: int = 10, progress: Progress | None = N
             kept.setdefault(name, []).append(meter)
     own = kept[MODEL]
     kept = {n: m for n, m in kept.items() if n == MODEL or any(a is not b for a, b in zip(m, own, strict=True))}
-    return _summary(kept, len(pool), time.perf_counter() - began)
+    told = _summary(kept, len(pool), time.perf_counter() - began)
+    return dataclasses.replace(told, names=names_of(data.task.rivals))
 
 
 def _pool(data: Data) -> Examples:

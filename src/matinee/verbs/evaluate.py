@@ -13,7 +13,7 @@ import numpy as np
 
 from matinee.core.command import Answer, Call, Command, argument
 from matinee.core.errors import DataError, MatineeError
-from matinee.core.evaluation import LINEAR, TRIVIAL, WORDS, Evaluation
+from matinee.core.evaluation import LINEAR, TRIVIAL, Evaluation, names_of
 from matinee.core.examples import Examples
 from matinee.core.meter import Meter, Rows, Score, intervals
 from matinee.core.model import Model, load
@@ -68,7 +68,7 @@ def evaluate(
     rows = meter.rows()
     scores = intervals(meter, rows)
     first = select if select in scores else next(iter(scores))
-    compared = {}
+    compared, names = {}, names_of(model.task.rivals)
     for name, other in baselines.items():
         counted = collect(other.task, where.place(other.network), examples, where)
         compared[name] = counted.score(counted.rows())
@@ -80,9 +80,12 @@ def evaluate(
         split,
         time.perf_counter() - began,
         meter.detail(rows),
-        (*notes, *_cautions(first, scores[first], meter, compared)),
+        (*notes, *_cautions(first, scores[first], meter, compared, names)),
         (*meter.pieces(rows), *model.task.describe(model.network, examples)),
         _galleries(model, examples, meter, rows),
+        names,
+        meter.meanings,
+        meter.shares(scores),
     )
 
 
@@ -100,7 +103,7 @@ def compare_with(data: Data, progress: Progress, budget: float = 10.0, device: s
     if simplest is not None:
         import torch
 
-        progress.live("training a linear network to compare with")
+        progress.live(f"training what to compare with: {data.task.rivals[1]}")
         settings = TrainSettings(precision="float32", device=device).advised(simplest.advice(len(data.train)))
         torch.manual_seed(seed_of(0, 3))
         network = simplest.build()
@@ -111,12 +114,14 @@ def compare_with(data: Data, progress: Progress, budget: float = 10.0, device: s
     return models
 
 
-def _cautions(name: str, score: Score, meter: Meter, compared: Mapping[str, Mapping[str, float]]) -> tuple[str, ...]:
+def _cautions(
+    name: str, score: Score, meter: Meter, compared: Mapping[str, Mapping[str, float]], names: Mapping[str, str]
+) -> tuple[str, ...]:
     """What a user must know before trusting the figure."""
     notes = []
     for other, scores in compared.items():
         theirs = scores.get(name, math.nan)
-        what, first = WORDS.get(other, other), f"{name.replace('_', ' ')} {score.value:.4f}"
+        what, first = names.get(other, other), f"{name.replace('_', ' ')} {score.value:.4f}"
         if score.low <= theirs <= score.high:
             notes.append(f"{first} is not surely better than {what} ({theirs:.4f}): the interval reaches it.")
         elif (theirs < score.value) == (name in meter.lower_is_better):
