@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from matinee.core.errors import SettingsError
 from matinee.nets import choices
 from matinee.nets.choices import SIZES, PictureShape, choose, stored_size
+from matinee.nets.pace import pace
 from matinee.nets.pictures import HEAD, Constant, Statistics, build, whiten
 from matinee.nets.recipes import recommend
 from matinee.nets.small import WhiteningLayer
@@ -145,6 +148,19 @@ def test_auto_takes_the_small_network_for_small_pictures() -> None:
     for shape, examples in ((_shape(1, 8, 8), 1000), (_shape(3, 320, 320), 10**6)):
         name, size = choose(shape, examples)
         assert size in SIZES[name]
+
+
+@pytest.mark.parametrize(("passes", "size"), [(1, "s"), (10, "m"), (100, "l")])
+def test_auto_takes_the_size_that_there_is_time_for(passes: int, size: str) -> None:
+    assert choose(_shape(3, 32, 32), 50_000, lambda: passes * 50_000.0 * 32 * 32) == ("small", size)
+
+
+def test_time_is_asked_for_only_where_it_decides() -> None:
+    assert choose(_shape(1, 28, 28), 50_000, lambda: 1 / 0) == choose(_shape(1, 28, 28), 50_000)
+
+
+def test_the_pace_of_this_machine_is_measured() -> None:
+    assert 0 < pace(_shape(3, 16, 16)) < math.inf
 
 
 @pytest.mark.parametrize(("name", "size"), [("resnet", "m"), ("small", "xxl")])

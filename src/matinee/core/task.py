@@ -171,14 +171,20 @@ class Task(ABC):
         """The scores; the first one selects the model."""
 
     @abstractmethod
-    def encode(self, raws: Sequence[Any]) -> Tensor:
-        """Raw files or values -> the input tensor. Raises DataError for one that cannot be read."""
-
-    @abstractmethod
     def decode(self, outputs: Any) -> list[dict[str, Any]]:
         """Outputs -> what a person or program reads, one JSON object per example."""
 
     # -- what most tasks can leave alone
+
+    def encode(self, raws: Sequence[Any]) -> Tensor:
+        """Raw files or values -> the input tensor. Raises DataError for one that cannot be read.
+
+        A task answers this, or `encode_each`, by which this is answered then.
+        """
+        inputs, errors = self.encode_each(raws)
+        if errors:
+            raise errors[min(errors)]
+        return inputs
 
     def encode_each(self, raws: Sequence[Any]) -> tuple[Tensor, Mapping[int, DataError]]:
         """The input tensor of those raws that can be read, and by their places what is wrong with the others.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,16 +15,15 @@ SIZES: Final[dict[str, tuple[str, ...]]] = {
     "lenet": ("m",),
     "small": ("s", "m", "l"),
     "residual": ("s", "m", "l"),
-    "constant": ("m",),
+    "constant": ("s", "m", "l"),
 }
 ANY_SIDE: Final = ("small", "residual")
 """Networks that take pictures of other sizes than they were built for."""
-PASSES: Final = 2.5
-MANY_PASSES: Final = 45
-PIXELS_A_SECOND: Final = 2_500_000
-"""What the medium network for small pictures learns from on two cores: with less time than PASSES take, `auto` means
-the small one, with time for MANY_PASSES of many pictures the large one, which makes a third as many. With 3 passes of
-40,000 CIFAR-10 pictures the medium one had caught up with 9 of the small one."""
+PASSES: Final = 2.0
+MANY_PASSES: Final = 27.0
+"""With time for fewer passes of the medium network for small pictures, at their whole size, `auto` means the small one;
+with time for MANY_PASSES of many pictures the large one, which makes a third as many. 3 passes of 40,000 CIFAR-10
+pictures, growing ones, that are two thirds of the work, caught up with 9 of the small one."""
 MANY: Final = 20_000
 """From this many examples a few passes suffice, in large batches."""
 
@@ -58,14 +58,18 @@ def check_growing(name: str, asked: bool) -> None:
         raise SettingsError(f"--progressive: {name} takes one size only. Those that can: {', '.join(ANY_SIDE)}.")
 
 
-def choose(shape: PictureShape, examples: int, minutes: float | None = None) -> tuple[str, str]:
-    """What `auto` means: (name, size) for pictures of this (stored) shape and a number of training examples."""
+def choose(shape: PictureShape, examples: int, pixels: Callable[[], float] | None = None) -> tuple[str, str]:
+    """What `auto` means: (name, size) for pictures of this (stored) shape and a number of training examples.
+
+    pixels: from how many the medium network for small pictures can learn in the time there is; asked only where the
+    choice depends on it.
+    """
     if max(shape.height, shape.width) > LARGEST_SMALL_SIDE:
         return "residual", "s" if examples < 5000 else "m"
     if shape.channels == 3:
-        if examples < 2000 or minutes is None:
+        if examples < 2000 or pixels is None:
             return "small", "s" if examples < 2000 else "m"
-        passes = 60 * minutes * PIXELS_A_SECOND / (examples * shape.height * shape.width)
+        passes = pixels() / (examples * shape.height * shape.width)
         return "small", "s" if passes < PASSES else "l" if passes >= MANY_PASSES and examples >= MANY else "m"
     # Grey pictures do nearly as well with the narrow network; the wider one is worth it where a pass costs nothing.
     return "small", "m" if examples < 500 and max(shape.height, shape.width) >= 32 else "s"

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from matinee.core.classification import Classification
 from matinee.core.duplicates import groups
 from matinee.core.errors import DataError, SettingsError
 from matinee.core.examples import Array, Examples
-from matinee.core.meter import Meter
 from matinee.core.moment import Moment
 from matinee.core.pieces import Gallery, Picture, Piece
 from matinee.core.progress import Progress
-from matinee.core.scores import ClassificationMeter
 from matinee.core.settings import setting
 from matinee.core.splits import Splits, divide, equal_rows, remembered
 from matinee.core.task import Batch, Data, Task
@@ -29,7 +28,6 @@ from matinee.media.thumbnails import mirror_safe, thumbnail_prints
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from matinee.core.model import Model
     from matinee.media.augment import Policy
     from matinee.nets.choices import PictureShape
     from matinee.nets.recipes import Recipe
@@ -37,11 +35,10 @@ if TYPE_CHECKING:
 NETWORKS = ("auto", "constant", "linear", "mlp", "lenet", "small", "residual")
 NEAR = 0.99  # cosine of two thumbnails; docs/decisions/near-duplicates.md has the figures behind it
 LOOK = 4096  # training pictures that statistics and the whitening layer are computed from
-RUNNERS_UP = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageClassification(Task):
+class ImageClassification(Classification):
     """One label for a picture, out of the classes seen in training."""
 
     layout: ClassVar[str] = (
@@ -52,8 +49,6 @@ class ImageClassification(Task):
     )
     samples: ClassVar[Mapping[str, str]] = picture_table.NAMES
 
-    classes: tuple[str, ...] = ()
-    counts: tuple[int, ...] = ()
     height: int = 0
     width: int = 0
     channels: int = 0
@@ -68,10 +63,6 @@ class ImageClassification(Task):
         high=1024,
         reading=True,
     )
-    loss_function: str = setting("cross-entropy", "what is made small", choices=("cross-entropy", "focal"))
-    focal_gamma: float = setting(2.0, "how much focal loss leaves easy pictures aside", low=0, high=10)
-    label_smoothing: float | None = setting(None, "share of certainty taken from the true class", low=0, high=0.9)
-    class_weights: str = setting("none", "balanced: mistakes on rare classes cost more", choices=("none", "balanced"))
     progressive: bool | None = setting(None, "learn from small pictures first, whole ones last")
     flip: bool | None = setting(None, "mirror pictures left to right (auto: where a test finds it harmless)")
     crop: int | None = setting(None, "pixels by which pictures are shifted", low=0, high=256)
@@ -208,7 +199,9 @@ class ImageClassification(Task):
 
         name, size = self.network, self.size
         if name == "auto":
-            name, fitting = choose(self.shape, len(data.train), minutes)
+            name, fitting = choose(
+                self.shape, len(data.train), functools.partial(self._pixels, minutes) if minutes else None
+            )
         else:
             sizes = SIZES[name]
             fitting = "m" if "m" in sizes else sizes[0]
@@ -222,6 +215,12 @@ class ImageClassification(Task):
         varied = ("progressive", "crop", "scale", "rotate", "colour", "cutout", "mixup", "label_smoothing")
         open_ = {field: getattr(recipe, field) for field in varied if getattr(self, field) is None}
         return dataclasses.replace(named, flip=flip, **open_)
+
+    def _pixels(self, minutes: float) -> float:
+        from matinee.core import processes
+        from matinee.nets.pace import pace
+
+        return 60 * minutes * processes.current().sums([pace(self.shape)])[0]
 
     def _recipe(self, examples: int) -> Recipe:
         from matinee.nets.recipes import recommend
@@ -300,27 +299,6 @@ class ImageClassification(Task):
         """The logits for the one view that the step made."""
         return network(batch.inputs)
 
-    def loss(self, outputs: Any, batch: Batch) -> Tensor:
-        """Cross-entropy, or focal loss (Lin et al., 2017), with label smoothing and class weights."""
-        import torch
-        from torch.nn.functional import cross_entropy
-
-        logits, weights = outputs.float(), None
-        if self.class_weights == "balanced":
-            counts = torch.tensor(self.counts, dtype=torch.float32, device=logits.device).clamp(min=1)
-            weights = counts.sum() / counts / len(counts)
-        smoothing = self.label_smoothing or 0.0
-        if self.loss_function == "cross-entropy":
-            return cross_entropy(logits, batch.targets, weights, label_smoothing=smoothing)
-        each = cross_entropy(logits, batch.targets, weights, reduction="none", label_smoothing=smoothing)
-        shares = logits.softmax(-1)
-        if batch.targets.is_floating_point():
-            truth = (shares * batch.targets).sum(-1)
-        else:
-            truth = shares.gather(-1, batch.targets[:, None])[:, 0]
-        focal: Tensor = ((1 - truth) ** self.focal_gamma * each).mean()
-        return focal
-
     def effort(self, share: float) -> float:
         """Smaller pictures are cheaper, nearly by their area."""
         from matinee.media.augment import grown
@@ -329,34 +307,9 @@ class ImageClassification(Task):
 
     # -- scores and answers
 
-    def meter(self) -> Meter:
-        """Accuracy first."""
-        return ClassificationMeter(self.classes)
-
-    def labels(self, examples: Examples) -> Array:
-        """Class numbers."""
-        return examples.column("label").astype(np.int64)
-
-    def names(self) -> Sequence[str]:
-        """Class names."""
-        return self.classes
-
     def fingerprint(self, examples: Examples) -> tuple[Array, float]:
         """Thumbnails without brightness and contrast."""
         return thumbnail_prints(examples.array("image"), examples.rows), NEAR
-
-    def trivial(self, train: Examples) -> Model:
-        """Always the majority class."""
-        import torch
-
-        from matinee.core.model import Model
-
-        task = dataclasses.replace(self, network="constant", size="m")
-        network = task.build()
-        counts = np.bincount(self.labels(train), minlength=len(self.classes)) + 1e-3
-        with torch.no_grad():
-            network.get_parameter("logits").copy_(torch.from_numpy(np.log(counts / counts.sum())))
-        return Model(task, network.eval())
 
     def simplest(self) -> Task | None:
         """Softmax regression on the pixels."""
@@ -365,15 +318,8 @@ class ImageClassification(Task):
         facts: dict[str, Any] = {f: getattr(self, f) for f in ("classes", "counts", "height", "width", "channels")}
         return ImageClassification(**facts, network="linear", size="m")
 
-    def encode(self, raws: Sequence[Any]) -> Tensor:
-        """Files (paths, bytes), arrays or Pillow images -> (batch, channels, height, width) from 0 to 1."""
-        inputs, errors = self.encode_each(raws)
-        if errors:
-            raise errors[min(errors)]
-        return inputs
-
     def encode_each(self, raws: Sequence[Any]) -> tuple[Tensor, Mapping[int, DataError]]:
-        """As `encode`, without the pictures that cannot be read."""
+        """Files (paths, bytes), arrays or Pillow images -> (batch, channels, height, width) from 0 to 1."""
         import torch
 
         pixels, errors = decode_many(raws, (self.height, self.width, self.channels), int(self.pixel_limit * 1e6))
@@ -384,17 +330,7 @@ class ImageClassification(Task):
         """Files as they are, folders as the pictures in them."""
         return picture_table.list_plain(places)
 
-    def decode(self, outputs: Any) -> list[dict[str, Any]]:
-        """The likeliest class, its probability and the runners-up."""
-        shares, order = outputs.float().softmax(-1).topk(min(1 + RUNNERS_UP, len(self.classes)))
-        answers = []
-        for row, places in zip(shares.tolist(), order.tolist(), strict=True):
-            named = [{"label": self.classes[p], "probability": round(s, 6)} for s, p in zip(row, places, strict=True)]
-            answers.append({**named[0], "others": named[1:]})
-        return answers
-
     def show(self, inputs: Tensor, outputs: Any) -> list[Piece]:
         """Each picture with its answer."""
         pixels = (inputs.permute(0, 2, 3, 1).clamp(0, 1) * 255).round().byte().cpu().numpy()
-        words = [f"{a['label']} ({100 * a['probability']:.0f} %)" for a in self.decode(outputs)]
-        return [Gallery([Picture(p, w)]) for p, w in zip(pixels, words, strict=True)]
+        return [Gallery([Picture(p, w)]) for p, w in zip(pixels, self.answers_in_words(outputs), strict=True)]

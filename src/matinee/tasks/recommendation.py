@@ -347,15 +347,8 @@ class Recommendation(Task):
     def _catalogue(self) -> Catalogue:
         return Catalogue(self.items, self.titles, self.kinds)
 
-    def encode(self, raws: Sequence[Any]) -> Tensor:
-        """Histories (lists of items, JSON objects, lines of items between semicolons) as events."""
-        inputs, errors = self.encode_each(raws)
-        if errors:
-            raise errors[min(errors)]
-        return inputs
-
     def encode_each(self, raws: Sequence[Any]) -> tuple[Tensor, Mapping[int, DataError]]:
-        """As `encode`, without the histories that name nothing known."""
+        """Histories (lists of items, JSON objects, lines of items between semicolons) as events; known items only."""
         return self._catalogue.encode(raws)
 
     def inputs(self, places: Sequence[str]) -> Iterable[Any]:

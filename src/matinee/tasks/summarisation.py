@@ -311,15 +311,8 @@ class Summarisation(Task):
         task.prepare(network, train)
         return Model(task, network.eval())
 
-    def encode(self, raws: Sequence[Any]) -> Tensor:
-        """Documents -> numbers of pieces (len(raws), longest), zeros behind."""
-        inputs, errors = self.encode_each(raws)
-        if errors:
-            raise errors[min(errors)]
-        return inputs
-
     def encode_each(self, raws: Sequence[Any]) -> tuple[Tensor, Mapping[int, DataError]]:
-        """As `encode`, without the documents that are empty, too long or no text."""
+        """Documents -> numbers of pieces (batch, longest), zeros behind; not those empty, too long or no text."""
         import torch
 
         rows, errors = [], {}

@@ -345,15 +345,8 @@ class TablePrediction(Task):
             return None
         return dataclasses.replace(self, network="linear", loss_function=self._loss, l2_penalty=None, l1_penalty=0.0)
 
-    def encode(self, raws: Sequence[Any]) -> Tensor:
-        """Rows, as mappings of column names to values, -> (batch, inputs)."""
-        inputs, errors = self.encode_each(raws)
-        if errors:
-            raise errors[min(errors)]
-        return inputs
-
     def encode_each(self, raws: Sequence[Any]) -> tuple[Tensor, Mapping[int, DataError]]:
-        """As `encode`, without the rows that cannot be used."""
+        """Rows, as mappings of column names to values, -> (batch, inputs), without those that cannot be used."""
         import torch
 
         values, errors = table_rows.encode_rows(raws, self.terms)

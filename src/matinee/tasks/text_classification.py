@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from matinee.core.classification import Classification
 from matinee.core.duplicates import groups
 from matinee.core.errors import DataError, SettingsError
 from matinee.core.examples import Array, Examples, Ragged
 from matinee.core.ledger import Entry
-from matinee.core.meter import Meter
 from matinee.core.pieces import Piece, Words
 from matinee.core.progress import Progress
-from matinee.core.scores import ClassificationMeter
 from matinee.core.settings import setting
 from matinee.core.splits import TEST, VALID, Splits, divide, remembered
 from matinee.core.task import Batch, Data, Origin, Task
@@ -30,19 +29,17 @@ from matinee.media.tokens import KINDS, Reader, letters_of, words_of
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from matinee.core.model import Model
     from matinee.nets.ngrams import NgramShape
 
 NETWORKS = ("auto", "constant", "linear", "cnn", "rnn", "lstm", "gru", "transformer")
 NEAR, NEAR_LETTERS, NEAR_ALIGNED = 0.92, 0.9, 0.97  # cosine of two sketches of shingles
-RUNNERS_UP = 4
 LONG = 120  # words of a text on average from which on its characters tell little beside them
 ALIGNED_UP_TO = 512
 CHUNK = 500  # texts whose n-grams are made at once
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextClassification(Task):
+class TextClassification(Classification):
     """One label for a text, out of the classes seen in training."""
 
     layout: ClassVar[str] = (
@@ -51,8 +48,6 @@ class TextClassification(Task):
         "  donors.fasta, acceptors.fasta             FASTA files, a class each; splice.data: class, name, letters"
     )
 
-    classes: tuple[str, ...] = ()
-    counts: tuple[int, ...] = ()
     kind: str = ""
     words: tuple[str, ...] = ()
     characters: tuple[str, ...] = ()
@@ -74,8 +69,7 @@ class TextClassification(Task):
     features: int = setting(0, "n-grams that the linear network knows at most (0: auto)", low=0, high=2**24)
     dropout: float = setting(0.4, "dropout is a share of units", low=0, high=0.9)
     word_dropout: float = setting(0.1, "share of tokens that a training step does not see", low=0, high=0.9)
-    label_smoothing: float = setting(0.05, "share of certainty taken from the true class", low=0, high=0.9)
-    class_weights: str = setting("none", "balanced: mistakes on rare classes cost more", choices=("none", "balanced"))
+    label_smoothing: float | None = setting(0.05, "share of certainty taken from the true class", low=0, high=0.9)
     text_column: str = setting("", "column of a table with the texts (several: between commas)", reading=True)
     label_column: str = setting("", "column of a table with the labels", reading=True)
 
@@ -289,30 +283,7 @@ class TextClassification(Task):
         """Tokens of each text."""
         return examples.lengths("ids")
 
-    def loss(self, outputs: Any, batch: Batch) -> Tensor:
-        """Cross-entropy with label smoothing and class weights."""
-        import torch
-        from torch.nn.functional import cross_entropy
-
-        logits, weights = outputs.float(), None
-        if self.class_weights == "balanced":
-            counts = torch.tensor(self.counts, dtype=torch.float32, device=logits.device).clamp(min=1)
-            weights = counts.sum() / counts / len(counts)
-        return cross_entropy(logits, batch.targets, weights, label_smoothing=self.label_smoothing)
-
     # -- scores and answers
-
-    def meter(self) -> Meter:
-        """Accuracy first."""
-        return ClassificationMeter(self.classes)
-
-    def labels(self, examples: Examples) -> Array:
-        """Class numbers."""
-        return examples.column("label").astype(np.int64)
-
-    def names(self) -> Sequence[str]:
-        """Class names."""
-        return self.classes
 
     def fingerprint(self, examples: Examples) -> tuple[Array, float]:
         """Sketches of the shingles of a text: up to three tokens, eight letters in a row, or letters at places."""
@@ -321,32 +292,12 @@ class TextClassification(Task):
         prints = sketches(examples.ragged("ids"), examples.rows, orders, bool(self.aligned))
         return prints, NEAR_ALIGNED if self.aligned else NEAR_LETTERS if sequences else NEAR
 
-    def trivial(self, train: Examples) -> Model:
-        """Always the majority class."""
-        import torch
-
-        from matinee.core.model import Model
-
-        task = dataclasses.replace(self, network="constant")
-        network = task.build()
-        counts = np.bincount(self.labels(train), minlength=len(self.classes)) + 1e-3
-        with torch.no_grad():
-            network.get_parameter("logits").copy_(torch.from_numpy(np.log(counts / counts.sum())))
-        return Model(task, network.eval())
-
     def simplest(self) -> Task | None:
         """Support vectors over n-grams."""
         return None if self.network == "linear" else dataclasses.replace(self, network="linear")
 
-    def encode(self, raws: Sequence[Any]) -> Tensor:
-        """Texts -> token ids (batch, longest)."""
-        inputs, errors = self.encode_each(raws)
-        if errors:
-            raise errors[min(errors)]
-        return inputs
-
     def encode_each(self, raws: Sequence[Any]) -> tuple[Tensor, Mapping[int, DataError]]:
-        """As `encode`, without those in which there is nothing to read."""
+        """Texts -> token ids (batch, longest), without those in which there is nothing to read."""
         import torch
 
         errors, good = {}, []
@@ -364,21 +315,11 @@ class TextClassification(Task):
         """Texts as they are; names of .txt files as the texts in them."""
         return texts.list_plain(places)
 
-    def decode(self, outputs: Any) -> list[dict[str, Any]]:
-        """The likeliest class, its probability and the runners-up."""
-        shares, order = outputs.float().softmax(-1).topk(min(1 + RUNNERS_UP, len(self.classes)))
-        answers = []
-        for row, places in zip(shares.tolist(), order.tolist(), strict=True):
-            named = [{"label": self.classes[p], "probability": round(s, 6)} for s, p in zip(row, places, strict=True)]
-            answers.append({**named[0], "others": named[1:]})
-        return answers
-
     def show(self, inputs: Tensor, outputs: Any) -> list[Piece]:
         """Each text with its answer."""
-        answers = [f"{a['label']} ({100 * a['probability']:.0f} %)" for a in self.decode(outputs)]
         join = "" if self.kind in ("letters", "characters") else " "
         pieces: list[Piece] = []
-        for ids, answer in zip(inputs.tolist(), answers, strict=True):
+        for ids, answer in zip(inputs.tolist(), self.answers_in_words(outputs), strict=True):
             there = [i for i in ids if i > 0][:400]
             pieces.append(Words(self.reader.tokens(there), (), answer, join))
         return pieces

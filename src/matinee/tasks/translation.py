@@ -302,15 +302,8 @@ class Translation(Task):
         task = dataclasses.replace(self, network="copy")
         return Model(task, task.build().eval())
 
-    def encode(self, raws: Sequence[Any]) -> Tensor:
-        """Texts -> numbers of pieces (len(raws), longest), zeros behind."""
-        inputs, errors = self.encode_each(raws)
-        if errors:
-            raise errors[min(errors)]
-        return inputs
-
     def encode_each(self, raws: Sequence[Any]) -> tuple[Tensor, Mapping[int, DataError]]:
-        """As `encode`, without the texts that are empty, too long or no text."""
+        """Texts -> numbers of pieces (batch, longest), zeros behind; not those that are empty, too long or no text."""
         import torch
 
         rows, errors = [], {}
