@@ -47,7 +47,9 @@ def said(run: Run, model: Model) -> Answer:
     folder = run.folder
     lines += [f"{seconds(told['seconds'])} in all, {seconds(told['train_seconds'])} of it training"]
     lines += [f"report   {folder / 'report.html'}", "", "next"]
-    lines += [f"  matinee evaluate {folder}", f"  matinee predict {folder} FILE...", f"  tensorboard --logdir {folder}"]
+    own = f" --task {told['task']}" if "." in str(told["task"]) else ""
+    lines += [f"  matinee evaluate {folder}{own}", f"  matinee predict {folder} FILE...{own}"]
+    lines += [f"  tensorboard --logdir {folder}"]
     return Answer(value, "\n".join(lines))
 
 
