@@ -105,11 +105,11 @@ class Bench:
         return run([PYTHON, HERE / "probes" / f"{name}.py", *words], cache=cache or self.room / "cache").told()
 
     def rival(self, name: str, *words: object) -> dict[str, Any]:
-        """A script of rivals/ in its own environment: its answer, its seconds those of the whole process."""
+        """A script of rivals/ in its own environment: its answer, "seconds_whole" the process's where it tells none."""
         if not RIVALS.exists():
             raise SkippedError("there is no .venv-rivals: `make .venv-rivals` builds it (this needs the network)")
         ran = run([RIVALS, HERE / "rivals" / f"{name}.py", *words])
-        return {**ran.told(), "seconds_whole": ran.seconds}
+        return {"seconds_whole": ran.seconds, **ran.told()}
 
     def train(self, source: Path, *settings: str, cache: Path | None = None) -> dict[str, Any]:
         """`matinee train`, from an empty cache unless one is named."""

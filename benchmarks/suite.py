@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -87,7 +88,7 @@ def measured(name: str, bench: Bench) -> dict[str, Any]:
     """One row: its lines, or why there are none."""
     print(f"\n{name}: {' '.join((ROWS[name].__doc__ or '').split())}", flush=True)
     began, load = time.perf_counter(), os.getloadavg()[0]
-    row: dict[str, Any] = {"date": time.strftime("%Y-%m-%d %H:%M"), "load": round(load, 1)}
+    row: dict[str, Any] = {"date": time.strftime("%Y-%m-%d %H:%M"), "load": round(load, 1), "code": code()}
     try:
         row["lines"] = [line.to_json() for line in ROWS[name](bench)]
     except SkippedError as reason:
@@ -97,6 +98,15 @@ def measured(name: str, bench: Bench) -> dict[str, Any]:
     except (LookupError, ValueError, TypeError, ArithmeticError, OSError) as error:  # an answer of another shape
         row["failed"] = f"{type(error).__name__}: {error}"
     return {**row, "seconds": round(time.perf_counter() - began, 1)}
+
+
+def code() -> str:
+    """The commit that is measured; empty where there is no git."""
+    try:
+        asked = ["git", "-C", str(HERE), "describe", "--always", "--dirty"]
+        return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:
+        return ""
 
 
 def described() -> dict[str, Any]:
