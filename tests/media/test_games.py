@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from matinee.core.errors import DataError
+from matinee.core.pieces import Film, Text
 from matinee.media import games, gymnasium_games
 from matinee.media.boards import Against, Boards
+from matinee.media.game_scores import GameMeter
 from matinee.media.lookahead import searched
 from matinee.media.minimax import NEVER, WIN, decided, looking_ahead
 from matinee.media.observations import observed
@@ -150,8 +152,58 @@ def test_an_opponent_is_random_or_looks_ahead() -> None:
 
 
 def test_a_film_ends_with_the_last_move() -> None:
-    frames = film(Against("connect-four", np.array([0])), 2, np.array([0, 1, 2]), most=2)
-    assert len(frames) == 3 and all(frame.shape == (144, 168, 3) and frame.dtype == np.uint8 for frame in frames)
+    frames, brought = film(Against("connect-four", np.array([0])), 2, np.array([0, 1, 2]), most=2)
+    assert (
+        brought == 0
+        and len(frames) == 3
+        and all(frame.shape == (144, 168, 3) and frame.dtype == np.uint8 for frame in frames)
+    )
+
+
+def test_chance_of_a_game_is_its_own_however_many_are_played() -> None:
+    def drawn(seen: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        return (noise > 0.5).astype(np.int64)
+
+    seeds = np.arange(70, 75)
+    together, alone = play(Corridor(5), seeds, drawn), play(Corridor(1), seeds[3:4], drawn)
+    length = int(together.lengths[3])
+    assert length == alone.lengths[0] and (together.actions[3, :length] == alone.actions[0]).all()
+
+
+def test_another_game_than_the_one_that_was_played_is_not_shown_as_it() -> None:
+    meter = GameMeter(1, (), lambda seed, opponent, actions: ([np.zeros((4, 4, 3), np.uint8)], 3.0))
+    for brought, kind in ((3.0, Film), (4.0, Text)):
+        meter._kept_games = {"best": (brought, 7, 0, np.zeros(5, np.int64))}
+        (piece,) = meter.pieces({"return": np.zeros(0), "length": np.zeros(0)})
+        assert isinstance(piece, kind) and "seed 7" in piece.words
+
+
+def test_where_all_games_brought_the_same_one_is_enough() -> None:
+    meter = GameMeter(1, (), lambda seed, opponent, actions: ([np.zeros((4, 4, 3), np.uint8)], 3.0))
+    meter._kept_games = {"best": (3.0, 7, 0, np.zeros(5, np.int64)), "worst": (3.0, 7, 0, np.zeros(5, np.int64))}
+    assert len(meter.pieces({"return": np.zeros(0), "length": np.zeros(0)})) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("xx. ... ...", "as many stones"),
+        ("xxx oo. ..o", "over"),
+        ("xx. ooo x..", "over"),
+        ("xxo oox xox", "as many stones"),
+    ],
+)
+def test_a_position_that_cannot_be_is_told(text: str, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        observed(board(text)[0].tolist(), games.rules_of("tic-tac-toe"))
+
+
+def test_stones_lie_on_the_ground_and_are_whole() -> None:
+    rules, ground = games.rules_of("connect-four"), board("....... ....... ....... ....... ....... ...o...")[0]
+    assert observed(ground.tolist(), rules)[1, 5, 3] == 1
+    for wrong, words in ((ground[:, ::-1], "the ground"), (ground * 0.5, "one"), (ground * 0 + 1, "both")):
+        with pytest.raises(DataError, match=words):
+            observed(wrong.tolist(), rules)
 
 
 @pytest.mark.parametrize("raw", ["[1, 2", "nowhere.json", [1, 2], "[NaN, 1, 1]", '["a", 1, 2]', None, b"\xff", {}])
@@ -190,6 +242,7 @@ def kind_of_game(observation: Any, action: Any, fails: str = "") -> type:
 
     class Game(gymnasium.Env):  # type: ignore[name-defined,misc]
         observation_space, action_space = observation, action
+        closed = 0
 
         def reset(self, *, seed: Any = None, options: Any = None) -> Any:
             super().reset(seed=seed)
@@ -204,7 +257,11 @@ def kind_of_game(observation: Any, action: Any, fails: str = "") -> type:
 
         def _seen(self) -> Any:
             self.observation_space.seed(int(self.np_random.integers(1000)))
-            return self.observation_space.sample()
+            seen = self.observation_space.sample()
+            return seen * np.nan if fails == "sight" else seen
+
+        def close(self) -> None:
+            Game.closed += 1
 
     return Game
 
@@ -239,6 +296,12 @@ def test_spaces_of_many_kinds_are_laid_out_as_vectors(registered: Any) -> None:
     assert played.look().shape == (2, 9) and played.move(np.zeros((2, 2), np.float32))[0].tolist() == [1.0, 1.0]
 
 
+def test_actions_that_do_not_count_from_nothing_are_named(registered: Any) -> None:
+    spaces = pytest.importorskip("gymnasium").spaces
+    name = registered("Counted-v0", kind_of_game(spaces.Box(-1, 1, (2,)), spaces.Discrete(3, start=5)))
+    assert games.rules_of(name).actions == ("5", "6", "7")
+
+
 def test_pictures_become_four_small_grey_ones(registered: Any) -> None:
     spaces = pytest.importorskip("gymnasium").spaces
     seen = spaces.Box(0, 255, (60, 50, 3), np.uint8)
@@ -264,7 +327,7 @@ def test_spaces_that_cannot_be_learned_are_told(registered: Any) -> None:
             games.rules_of(registered(name, kind_of_game(seen, done)))
 
 
-@pytest.mark.parametrize("fails", ["reset", "step", "reward"])
+@pytest.mark.parametrize("fails", ["reset", "step", "reward", "sight"])
 def test_a_game_that_fails_is_blamed_in_one_line(fails: str, registered: Any) -> None:
     spaces = pytest.importorskip("gymnasium").spaces
     name = registered("Broken-v0", kind_of_game(spaces.Box(-1, 1, (2,)), spaces.Discrete(2), fails))
@@ -273,6 +336,35 @@ def test_a_game_that_fails_is_blamed_in_one_line(fails: str, registered: Any) ->
         world.begin(np.arange(2), np.array([1, 2]))
         world.move(np.zeros(2, np.int64))
     assert "\n" not in str(caught.value)
+
+
+def test_a_world_that_is_forgotten_is_closed(registered: Any) -> None:
+    spaces = pytest.importorskip("gymnasium").spaces
+    kind: Any = kind_of_game(spaces.Box(-1, 1, (2,)), spaces.Discrete(2))
+    world = games.open_world(registered("Closing-v0", kind), 3)
+    before = kind.closed
+    del world
+    assert kind.closed == before + 3
+
+
+def test_wrappers_that_are_part_of_a_game_stay(registered: Any) -> None:
+    gymnasium = pytest.importorskip("gymnasium")
+    spaces, wrappers = gymnasium.spaces, pytest.importorskip("gymnasium.wrappers")
+    kind = kind_of_game(spaces.Box(-1, 1, (2,)), spaces.Discrete(2))
+    made: Any = lambda: wrappers.TransformReward(wrappers.TimeLimit(kind(), 5), lambda reward: 10 * reward)  # noqa: E731
+    world = games.open_world(registered("Wrapped-v0", made), 1)
+    world.begin(np.zeros(1, np.int64), np.array([1]))
+    told = [world.move(np.zeros(1, np.int64)) for _ in range(5)]
+    assert [float(rewards[0]) for rewards, _, _ in told] == [10.0] * 5
+    assert [bool(broken[0]) for _, _, broken in told] == [False] * 4 + [True]
+
+
+def test_a_game_without_an_end_is_broken_off(registered: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    spaces = pytest.importorskip("gymnasium").spaces
+    monkeypatch.setattr(gymnasium_games, "LIMIT", 30)
+    name = registered("Endless-v0", kind_of_game(spaces.Box(-1, 1, (2,)), spaces.Discrete(2)))
+    told = play(games.open_world(name, 2), np.array([1, 2]), by_lot(2))
+    assert told.lengths.tolist() == [30, 30] and told.returns.tolist() == [30.0, 30.0]
 
 
 @pytest.mark.parametrize(
@@ -297,6 +389,25 @@ def test_our_own_are_gymnasium_s_to_the_last_bit(name: str, way: list[float]) ->
         begun = np.flatnonzero(told[0][1] | told[0][2])
         finished += len(begun)
     assert finished > 5
+
+
+def test_a_game_of_atari_that_follows_another_is_that_of_its_seed() -> None:
+    pytest.importorskip("ale_py")
+    world, fresh = games.open_world("ALE/Pong-v5", 2), games.open_world("ALE/Pong-v5", 1)
+    world.begin(np.arange(2), np.array([1, 2]))
+    generator, ended = np.random.default_rng(0), np.zeros(2, bool)
+    while not ended.any():
+        _, ended, broken = world.move(generator.integers(0, 6, 2))
+        assert not broken.any()
+    place, other = int(ended.argmax()), int(ended.argmin())
+    before = world.look()[other].copy()
+    world.begin(np.array([place]), np.array([77]))
+    fresh.begin(np.zeros(1, np.int64), np.array([77]))
+    assert (world.look()[other] == before).all()
+    for action in (0, 2, 3, 3, 2, 5):
+        assert (world.look()[place] == fresh.look()[0]).all()
+        one, alone = (told.move(np.full(told.count, action))[0] for told in (world, fresh))
+        assert one[place] == alone[0]
 
 
 def test_atari_is_seen_as_four_pictures_and_its_actions_have_names() -> None:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from matinee.nets.players import FORBIDDEN, Normalise, Player, Shape, build
-from matinee.nets.proximal import advantages, best, drawn, log_probability, loss
+from matinee.nets.players import FORBIDDEN, Normalise, Player, Shape, Twins, build
+from matinee.nets.proximal import advantages, best, drawn, explored, ladder, log_probability, loss, loss_of_values
+from matinee.nets.stretches import learned
 
 
 def test_advantages_against_the_sum_by_hand() -> None:
@@ -45,18 +46,81 @@ def test_actions_are_drawn_by_their_chances() -> None:
     assert best(policy[:2], 3).tolist() == [1, 1]
 
 
+def test_each_place_explores_in_its_own_share_and_never_what_is_forbidden() -> None:
+    shares = ladder(16)
+    assert shares[0] == pytest.approx(0.4) and shares[-1] == pytest.approx(0.4**8) and (np.diff(shares) < 0).all()
+    worth = np.array([[1.0, 3.0, FORBIDDEN, 2.0]]).repeat(20_000, 0)
+    chosen = explored(worth, np.random.default_rng(0).random(20_000), np.full(20_000, 0.3))
+    assert np.bincount(chosen, minlength=4) / 20_000 == pytest.approx([0.1, 0.8, 0.0, 0.1], abs=0.01)
+    assert explored(worth[:1], np.array([0.3]), np.array([0.3])).tolist() == [1]
+
+
+def test_returns_of_values_against_the_sum_by_hand() -> None:
+    torch.manual_seed(0)
+    player = build("mlp", Shape((3,), 2, 0, False, 2, 50, values=True)).eval()
+    assert isinstance(player, Player) and "value" not in player.head
+    generator, moves = np.random.default_rng(0), 5
+    ended, over = np.zeros((moves, 2), bool), np.zeros((moves, 2), bool)
+    ended[1, 0] = over[1, 0] = over[3, 1] = True  # one ended, one broken off
+    seen = generator.normal(size=(moves, 2, 3)).astype(np.float32)
+    stretch = {
+        "observations": seen, "actions": generator.integers(0, 2, (moves, 2)), "ended": ended, "over": over,
+        "rewards": generator.normal(size=(moves, 2)), "last": seen[0], "broken": np.array([[3, 1]]),
+        "unfinished": generator.normal(size=(1, 3)).astype(np.float32),
+    }  # fmt: skip
+    with torch.no_grad():
+        _, told = learned(player, stretch, (0.9, 0.65), 1.0)
+        most = {name: player(torch.from_numpy(stretch[name])).amax(-1) for name in ("last", "unfinished")}
+        values = player(torch.from_numpy(seen).flatten(0, 1)).amax(-1).reshape(moves, 2)
+    scale = player.memory.moments[2].item() ** -0.5
+    for place in range(2):
+        after = float(most["last"][place])
+        for move in reversed(range(moves)):
+            following = float(values[move + 1, place]) if move + 1 < moves else after
+            if ended[move, place]:
+                whole = 0.0
+            elif over[move, place]:
+                whole = float(most["unfinished"][0])
+            else:  # Q(lambda), as the paper has it
+                whole = 0.65 * after + 0.35 * following
+            after = float(stretch["rewards"][move, place]) * scale + 0.9 * whole
+            assert told["return"].reshape(moves, 2)[move, place] == pytest.approx(after, abs=1e-4)
+
+
+def test_the_worth_of_what_was_not_played_is_left_alone() -> None:
+    outputs = torch.tensor([[1.0, 5.0, 5.0]], requires_grad=True)
+    whole = loss_of_values(outputs, {"action": torch.tensor([0]), "return": torch.tensor([3.0])}, 2)
+    whole.backward()
+    assert whole.item() == 2.0 and outputs.grad is not None and outputs.grad.tolist() == [[-2.0, 0.0, 0.0]]
+
+
+def test_twins_are_two_networks_that_do_not_see_each_other() -> None:
+    torch.manual_seed(0)
+    twins = Twins(3, 4)
+    seen = torch.randn(6, 3)
+    for place in range(2):
+        weights = slice(4 * place, 4 * place + 4)
+        hidden = (seen @ twins.first.weight[weights].T + twins.first.bias[weights]).tanh()
+        alone = (hidden @ twins.second[place] + twins.bias[place]).tanh()
+        assert torch.allclose(twins(seen)[place], alone, atol=1e-6)
+
+
 def test_chances_and_entropy_against_torch() -> None:
     outputs = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
     actions = torch.tensor([0, 1, 2, 1, 0])
     known = torch.distributions.Categorical(logits=outputs[:, :3])
     logs, entropy = log_probability(outputs, actions, 3)
-    assert torch.allclose(logs, known.log_prob(actions)) and torch.allclose(entropy, known.entropy())
+    assert (
+        torch.allclose(logs, known.log_prob(actions))
+        and entropy is not None
+        and torch.allclose(entropy, known.entropy())
+    )
     vectors = torch.randn(5, 2)
     wide = torch.cat((outputs[:, :2], outputs[:, 2:] * 0.3, outputs[:, :1]), -1)
     normal = torch.distributions.Normal(wide[:, :2], wide[:, 2:4].exp())
     logs, entropy = log_probability(wide, vectors, 0)
     assert torch.allclose(logs, normal.log_prob(vectors).sum(-1), atol=1e-5)
-    assert torch.allclose(entropy, normal.entropy().sum(-1), atol=1e-5)
+    assert entropy is not None and torch.allclose(entropy, normal.entropy().sum(-1), atol=1e-5)
 
 
 def test_beyond_the_clip_there_is_nothing_to_gain() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,8 +78,15 @@ def test_the_opponent_may_be_another_one_later(quiet: Progress) -> None:
     task = matinee.read("tic-tac-toe", opponent="random", progress=quiet, **SMALL).task
     assert task.read("tic-tac-toe:minimax-2", quiet).test.column("opponent").tolist() == [2] * 6
     assert task.read("tic-tac-toe", quiet).test.column("opponent").tolist() == [0] * 6
-    with pytest.raises(matinee.DataError, match="not those of tic-tac-toe"):
+    with pytest.raises(matinee.DataError, match="playing tic-tac-toe, and plays nothing else"):
         task.read("connect-four", quiet)
+
+
+def test_another_opponent_is_played_as_often_as_the_first(quiet: Progress, tmp_path: Path) -> None:
+    data = matinee.read("tic-tac-toe", opponent="random", progress=quiet, **SMALL)
+    matinee.train(data, epochs=1, lookahead=0, out=tmp_path / "run", progress=quiet)
+    assert main(["evaluate", str(tmp_path / "run"), "tic-tac-toe:minimax-1", "--quiet"]) == 0
+    assert json.loads((tmp_path / "run" / "evaluation.json").read_text())["examples"] == SMALL["games"]
 
 
 def test_cart_pole_stands_for_longer(quiet: Progress) -> None:
@@ -91,11 +99,13 @@ def test_cart_pole_stands_for_longer(quiet: Progress) -> None:
     assert model.predict(["[0, 0, -0.2, -1]"])[0]["action"] == 0
 
 
-@pytest.mark.parametrize("name", ["Pendulum-v1", "Acrobot-v1", "CartPole-v1", "connect-four", "ALE/Pong-v5"])
+@pytest.mark.parametrize("name", ["Pendulum-v1", "Acrobot-v1", "CartPole-v1 pqn", "connect-four", "ALE/Pong-v5"])
 def test_a_fresh_process_plays_on_as_the_old_one_would_have(name: str, quiet: Progress) -> None:
     pytest.importorskip("ale_py" if name.startswith("ALE") else "gymnasium")
+    name, _, method = name.partition(" ")
     data = matinee.read(name, progress=quiet, environments=3, moves=12, games=1, trials=1)
-    task, orders = data.task.choose(data, None), [np.random.default_rng(i).permutation(36) for i in range(3)]
+    task = replace(data.task, method=method or "auto").choose(data, None)
+    orders = [np.random.default_rng(i).permutation(36) for i in range(3)]
     torch.manual_seed(0)
     old, new = task.build(), task.build()
     for order in orders[:2]:
@@ -119,6 +129,41 @@ def test_a_file_with_the_name_of_a_game_is_a_file(tmp_path: Path) -> None:
     assert GamePlaying.recognise("CartPole-v1") and GamePlaying.recognise("connect-four:random")
     (tmp_path / "CartPole-v1").write_text("notes")
     assert GamePlaying.recognise("CartPole-v1") is None
+
+
+def test_what_each_choice_is_worth_is_learned_too(quiet: Progress) -> None:
+    data = GamePlaying().toy()
+    model = matinee.train(data, method="pqn", epochs=12, progress=quiet)
+    told = matinee.evaluate(model, data, baselines={"trivial": data.task.trivial(data.train)})
+    assert told.scores["return"].low > told.baselines["trivial"]["return"]
+    answer = model.predict([[0.5, 1, 0.5]])[0]
+    assert answer["action"] == 1 and answer["value"] == max(answer["values"]) and "probabilities" not in answer
+
+
+@pytest.mark.parametrize(("method", "first"), [("ppo", 2), ("pqn", 0)])
+def test_what_a_position_is_worth_is_told_in_the_units_of_rewards(method: str, first: int) -> None:
+    data = GamePlaying(method=method).toy()
+    task, seen = data.task.choose(data, None), torch.tensor([[0.75, 1.0, 0.75]])
+    network = task.build().eval()
+    network.memory.moments[2] = 9.0  # returns deviate by 3, and were learned as if by 1
+    with torch.no_grad():
+        raw, told = network(seen), task.infer(network, seen)
+    assert torch.allclose(told[:, first:], 3 * raw[:, first:]) and torch.equal(told[:, :first], raw[:, :first])
+
+
+def test_values_are_learned_of_choices_that_are_the_best_ones(quiet: Progress) -> None:
+    with pytest.raises(matinee.SettingsError, match="have a worth and no chance"):
+        matinee.train(GamePlaying().toy(), method="pqn", play="drawn", epochs=1, progress=quiet)
+    pytest.importorskip("gymnasium")
+    data = matinee.read("Pendulum-v1", progress=quiet, **SMALL)
+    with pytest.raises(matinee.SettingsError, match="Pendulum-v1 is no choice but a row of 1"):
+        matinee.train(data, method="pqn", epochs=1, progress=quiet)
+
+
+def test_a_pass_that_fits_no_memory_is_refused(quiet: Progress) -> None:
+    pytest.importorskip("ale_py")
+    with pytest.raises(matinee.SettingsError, match="1024 --moves 8192: a pass of so many moves would fill 220 GB"):
+        matinee.read("ALE/Pong-v5", environments=1024, moves=8192, progress=quiet)
 
 
 def test_a_constant_network_has_nothing_to_learn_with(quiet: Progress) -> None:

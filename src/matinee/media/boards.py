@@ -100,11 +100,17 @@ class Boards:
             cells = row * self.width + actions
         stones = self.stones[places]
         stones[np.arange(len(places)), cells] = 1
-        won = (stones[:, self._lines].sum(-1) == self._lines.shape[1]).any(1) & ~wrong
+        self.stones[places] = stones
+        won = self.full_lines(places) & ~wrong
         self.stones[places] = -stones
         self.plies[places] += 1
         full = (stones != 0).all(1)
         return np.where(wrong, -1.0, won.astype(np.float64)), won | wrong | full
+
+    def full_lines(self, places: Array | slice = slice(None)) -> Array:
+        """Whether there is a whole line of own stones, bool (few,)."""
+        found: Array = (self.stones[places][:, self._lines].sum(-1) == self._lines.shape[1]).any(1)
+        return found
 
     def frame(self, place: int) -> Array:
         """The board from above; who began is red."""
@@ -152,7 +158,7 @@ class Against:
         rewards[places], ended[places] = self._boards.put(places, actions[places])
         going = places[~ended[places]]
         theirs, over = self._answer(going)
-        rewards[going], ended[going] = -theirs, over
+        rewards[going], ended[going] = 0.0 - theirs, over  # a draw is 0, not -0
         return rewards, ended, np.zeros(self.count, bool)
 
     def _answer(self, places: Array) -> tuple[Array, Array]:
@@ -163,13 +169,30 @@ class Against:
         chance = self._seeds[places] * 64 + self._boards.plies[places]
         for depth in np.unique(depths).tolist():
             chosen = depths == depth
-            scores = looking_ahead(self.rules.name, seen[chosen], int(depth))
+            scores = looking_ahead(self.rules.game, seen[chosen], int(depth))
             actions[chosen] = _among_best(scores, chance[chosen])
         return self._boards.put(places, actions)
 
     def frame(self, place: int) -> Array:
         """The board from above; who began is red."""
         return self._boards.frame(place)
+
+
+def wrong_with(seen: Array, rules: Rules) -> str:
+    """Why nobody can be to move in such a position (2, height, width), in words; "" where somebody can."""
+    own, other = seen.astype(bool)
+    if not np.isin(seen, (0, 1)).all() or (own & other).any():
+        return "a cell has no stone (0) or one (1), and not one of both sides"
+    if other.sum() - own.sum() not in (0, 1):
+        return "who moves has as many stones as the other, or one less"
+    taken = own | other
+    if rules.board == "columns" and (taken[:-1] & ~taken[1:]).any():
+        return "a stone lies on others, or on the ground, which is the last row"
+    world = Boards(rules.game, 2, openings=0)
+    world.stones[:] = np.stack((other, own)).reshape(2, -1).astype(np.int8)
+    if world.full_lines().any() or taken.all():
+        return "the game is over"
+    return ""
 
 
 def _among_best(scores: Array, seeds: Array) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from matinee.core.task import Batch
 
 Array = np.ndarray[Any, Any]
-Shown = Callable[[int, int, Array], Sequence[Array]]
-"""Seed, opponent and actions of a game -> its pictures."""
+Shown = Callable[[int, int, Array], tuple[Sequence[Array], float]]
+"""Seed, opponent and actions of a game -> its pictures, and what it brought."""
 
 GROUPS = 12  # bars of the picture of returns
 
@@ -101,13 +102,23 @@ class GameMeter(Meter):
             titles = [name.replace("_", " ") for name in told]
             found.append(Table(titles, [[round(value, 3) for value in told.values()]], "What a game brought."))
             found.append(_spread(rows["return"]))
-        for title, (value, seed, opponent, actions) in self._kept_games.items():
-            words = f"The {title} game: {value:g} in {len(actions):,} moves (seed {seed})."
-            try:
-                found.append(Film(list(self._shown(seed, opponent, actions)), words))
-            except MatineeError as error:
-                found.append(Text(f"The {title} game cannot be shown: {error}", "warning"))
-        return found
+        games = self._kept_games
+        if len({game[1] for game in games.values()}) == 1:  # all brought the same
+            games = {"first": next(iter(games.values()))}
+        return [*found, *(self._film(title, *game) for title, game in games.items())]
+
+    def _film(self, title: str, value: float, seed: int, opponent: int, actions: Array) -> Piece:
+        try:
+            frames, brought = self._shown(seed, opponent, actions)
+        except MatineeError as error:
+            return Text(f"The {title} game cannot be shown: {error}", "warning")
+        if not math.isclose(brought, value, rel_tol=1e-6, abs_tol=1e-6):
+            return Text(
+                f"The {title} game ({value:g}) cannot be shown: played again from its seed {seed}, the same moves "
+                f"brought {brought:g}. The chance of this game does not come from its seed alone.",
+                "warning",
+            )
+        return Film(list(frames), f"The {title} game: {value:g} in {len(actions):,} moves (seed {seed}).")
 
 
 def _spread(returns: Array) -> Bars:

@@ -47,7 +47,7 @@ def depth_of(opponent: str) -> int:
 
 def rules_of(name: str) -> Rules:
     """What there is to know of a game. Raises DataError for one that is not there or cannot be played here."""
-    if name == Corridor.rules.name:
+    if name == Corridor.rules.game:
         return Corridor.rules
     return boards.RULES[name] if name in BOARDS else gymnasium_games.rules_of(name)
 
@@ -57,7 +57,7 @@ def open_world(name: str, count: int, *, opponents: Array | None = None, drawn: 
 
     opponents (count,): of a game for two, how far those look ahead against whom it is played; None: against itself.
     """
-    if name == Corridor.rules.name:
+    if name == Corridor.rules.game:
         return Corridor(count)
     if name in BOARDS:
         return boards.Boards(name, count) if opponents is None else boards.Against(name, opponents)

@@ -5,13 +5,15 @@ Vectors of numbers, choices and mappings of them are laid out as one vector; pic
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import difflib
 import math
 import os
 import re
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -64,7 +66,7 @@ def _specification(name: str) -> Any:
     return gymnasium.registry[name]
 
 
-@contextmanager
+@contextlib.contextmanager
 def _blamed(name: str, doing: str) -> Iterator[None]:
     """Whatever a game raises, it is the game that is named."""
     try:
@@ -92,7 +94,7 @@ def rules_of(name: str) -> Rules:
         limit = min(specification.max_episode_steps or LIMIT, LONGEST)
         return Rules(name, shape, **_played(name, game.action_space), limit=limit, threshold=threshold, pixels=pixels)
     finally:
-        game.close()
+        _close([game])
 
 
 def _is_atari(specification: Any) -> bool:
@@ -132,7 +134,9 @@ def _is_picture(space: Any) -> bool:
 def _played(name: str, space: Any) -> dict[str, Any]:
     spaces = _gymnasium().spaces
     if isinstance(space, spaces.Discrete) and 2 <= space.n <= 256:
-        return {"choices": int(space.n)}
+        # An answer is counted from 0; what the game itself calls it stands beside it where that is another number.
+        named = tuple(str(space.start + place) for place in range(space.n)) if space.start else ()
+        return {"choices": int(space.n), "actions": named}
     if isinstance(space, spaces.Box) and len(space.shape) == 1 and np.issubdtype(space.dtype, np.floating):
         bound = 1e30  # infinities are no JSON; nothing is bound by this
         low, high = (np.clip(np.asarray(end, np.float64), -bound, bound).tolist() for end in (space.low, space.high))
@@ -147,9 +151,9 @@ def _made(name: str, render: str | None) -> Any:
     specification = _specification(name)
     with _blamed(name, "it was made"):
         drawn = {} if render is None else {"render_mode": render}  # not every game knows the word
-        game = _gymnasium().make(name, disable_env_checker=True, **drawn)
         # The order of calls and the limit are kept here: two calls less for every move.
-        return game if specification.additional_wrappers else game.unwrapped
+        bare = dataclasses.replace(specification, order_enforce=False, max_episode_steps=None, disable_env_checker=True)
+        return _gymnasium().make(bare, **drawn)
 
 
 def open_game(name: str, count: int, *, drawn: bool = False) -> World:
@@ -170,14 +174,23 @@ def open_game(name: str, count: int, *, drawn: bool = False) -> World:
     return GymnasiumWorld(rules_of(name), count, drawn)
 
 
+def _close(environments: list[Any]) -> None:
+    for environment in environments:
+        with contextlib.suppress(Exception):  # nobody waits for it any more, and a game may raise anything
+            environment.close()
+
+
 class GymnasiumWorld:
-    """Environments side by side, one after the other on one thread."""
+    """Environments side by side, one after the other on one thread. They are closed when the world is forgotten."""
 
     def __init__(self, rules: Rules, count: int, drawn: bool = False) -> None:
         self.rules, self.count = rules, count
         if drawn:  # into arrays: no window is wanted, and there may be no screen
             os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
-        self._games = [_made(rules.name, "rgb_array" if drawn else None) for _ in range(count)]
+        self._games: list[Any] = []
+        self.close = weakref.finalize(self, _close, self._games)
+        for _ in range(count):
+            self._games.append(_made(rules.game, "rgb_array" if drawn else None))
         self._encode = _encoder(rules, self._games[0].observation_space)
         self._seen = np.zeros((count, *rules.shape), np.uint8 if rules.pixels else np.float32)
         self._moves, self._resting = np.zeros(count, np.int64), np.ones(count, bool)
@@ -185,10 +198,11 @@ class GymnasiumWorld:
 
     def begin(self, places: Array, seeds: Array) -> None:
         """Reset with the seeds."""
-        with _blamed(self.rules.name, "a game began"):
+        with _blamed(self.rules.game, "a game began"):
             for place, seed in zip(places.tolist(), seeds.tolist(), strict=True):
                 seen, _ = self._games[place].reset(seed=seed)
                 self._take(place, seen, True)
+        self._see()
         self._moves[places] = 0
         self._resting[places] = False
 
@@ -205,15 +219,20 @@ class GymnasiumWorld:
         rewards = np.zeros(self.count)
         ended, broken = np.zeros(self.count, bool), np.zeros(self.count, bool)
         told = (actions + self._start).tolist() if self.rules.choices else actions
-        with _blamed(self.rules.name, "a move was made"):
+        with _blamed(self.rules.game, "a move was made"):
             for place in np.flatnonzero(~self._resting).tolist():
                 seen, reward, ended[place], broken[place], _ = self._games[place].step(told[place])
                 rewards[place] = reward
                 self._take(place, seen, False)
         if not np.isfinite(rewards).all():
-            raise DataError(f"{self.rules.name}: the game failed: it gave a reward that is not a number.")
+            raise DataError(f"{self.rules.game}: the game failed: it gave a reward that is not a number.")
+        self._see()
         self._moves += 1
         return rewards, ended, ~ended & (broken | (self._moves >= self.rules.limit))
+
+    def _see(self) -> None:
+        if not self.rules.pixels and not np.isfinite(self._seen).all():
+            raise DataError(f"{self.rules.game}: the game failed: it showed something that is not a number.")
 
     def _take(self, place: int, seen: Any, fresh: bool) -> None:
         value = self._encode(seen)
@@ -227,7 +246,7 @@ class GymnasiumWorld:
 
     def frame(self, place: int) -> Array:
         """As the environment draws itself; a grey card where it does not."""
-        with _blamed(self.rules.name, "it was drawn"):
+        with _blamed(self.rules.game, "it was drawn"):
             drawn = self._games[place].render()
         if isinstance(drawn, list):
             drawn = drawn[-1] if drawn else None
@@ -236,17 +255,21 @@ class GymnasiumWorld:
 
 
 def encode_one(rules: Rules, raw: Any) -> Array:
-    """An observation as a game gives it -> as the network takes it. Raises DataError where it does not fit."""
+    """A picture, or an observation laid out as one vector -> as the network takes it.
+
+    Raises DataError where it does not fit.
+    """
     try:
         value = np.asarray(raw, np.float32)
     except (TypeError, ValueError):
-        raise DataError(f"this is no observation of {rules.name}: expected numbers.") from None
+        raise DataError(f"this is no observation of {rules.game}: expected numbers.") from None
     if rules.pixels and value.ndim in (2, 3) and value.shape != rules.shape and min(value.shape[:2]) >= SMALL:
         return np.repeat(grey(value)[None], rules.shape[0], 0).astype(np.float32)
     if value.size != math.prod(rules.shape) or not np.isfinite(value).all():
         wanted = " x ".join(map(str, rules.shape))
         raise DataError(
-            f"this is no observation of {rules.name}: expected {wanted} finite numbers, found {value.size:,}."
+            f"this is no observation of {rules.game}: expected {wanted} finite numbers (a mapping or a choice as "
+            f"the one vector that gymnasium.spaces.flatten makes of it), found {value.size:,}."
         )
     return value.reshape(rules.shape)
 

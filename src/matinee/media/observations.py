@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from matinee.core.errors import DataError
+from matinee.media import boards
 from matinee.media.gymnasium_games import encode_one
 from matinee.media.playing import to_world
 from matinee.media.worlds import Rules
@@ -29,7 +30,10 @@ def observed(raw: Any, rules: Rules) -> Array:
     if isinstance(raw, Path | str):
         text = str(raw).strip()
         raw = _json(text, text) if text.startswith("[") else _file(Path(raw))
-    return encode_one(rules, raw)
+    position = encode_one(rules, raw)
+    if rules.board and (wrong := boards.wrong_with(position, rules)):
+        raise DataError(f"this is no position of {rules.game} in which somebody is to move: {wrong}.")
+    return position
 
 
 def _json(text: str, name: str) -> Any:
@@ -57,17 +61,23 @@ def _file(path: Path) -> Any:
         raise DataError(f"{path}: no observation can be read here ({' '.join(str(error).split())[:80]}).") from None
 
 
-def answered(outputs: Tensor, rules: Rules) -> list[dict[str, Any]]:
-    """The action to take, how likely each one is, and what the position is worth, for each row of outputs."""
+def answered(outputs: Tensor, rules: Rules, likely: bool = True) -> list[dict[str, Any]]:
+    """The action to take, and what the position is worth, for each row of outputs.
+
+    Of choices also how likely each one is, or where outputs are no chances (likely: False) what each is worth.
+    """
     plain = outputs.float().cpu()
     values = plain[:, -1].tolist()
     if not rules.choices:
         told = to_world(plain[:, : len(rules.low)].numpy(), rules).tolist()
         return [{"action": action, "value": round(value, 4)} for action, value in zip(told, values, strict=True)]
     answers = []
-    for row, value in zip(plain[:, : rules.choices].softmax(-1).tolist(), values, strict=True):
+    each = plain[:, : rules.choices].softmax(-1) if likely else plain[:, : rules.choices]
+    for row, value in zip(each.tolist(), values, strict=True):
         action = max(range(len(row)), key=row.__getitem__)
         named = {"label": rules.actions[action]} if rules.actions else {}
-        chances = [round(share, 6) for share in row]
-        answers.append({"action": action, **named, "probabilities": chances, "value": round(value, 4)})
+        told = (
+            {"probabilities": [round(share, 6) for share in row]} if likely else {"values": [round(x, 4) for x in row]}
+        )
+        answers.append({"action": action, **named, **told, "value": round(value, 4)})
     return answers

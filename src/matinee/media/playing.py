@@ -12,6 +12,7 @@ from matinee.media.worlds import Rules, World
 
 Array = np.ndarray[Any, Any]
 HELD_BACK = 2**30  # seeds from here on are those of games that are scored
+AT_ONCE = 128  # moves for which noise is drawn together
 UNBOUND = 1e29  # a bound this far out is none
 Act = Callable[[Array, Array], Array]
 """Observations (count, *shape) and noise for each place -> actions (count,) or (count, numbers)."""
@@ -63,14 +64,17 @@ def to_world(actions: Array, rules: Rules) -> Array:
 
 
 def play(world: World, seeds: Array, act: Act) -> Games:
-    """One game for each seed, (count,) of them, to its end. The noise comes from the seeds."""
+    """One game for each seed, (count,) of them, to its end. The noise of each comes from its own seed."""
     count, places, rules = world.count, np.arange(world.count), world.rules
     world.begin(places, seeds)
     first, going = world.look().copy(), np.ones(count, bool)
-    returns, lengths, played = np.zeros(count), np.zeros(count, np.int64), []
-    generator = np.random.default_rng(seeds.tolist())
+    returns, lengths = np.zeros(count), np.zeros(count, np.int64)
+    played: list[Array] = []
+    generators = [np.random.default_rng((seed, 1)) for seed in seeds.tolist()]  # a game uses its seed itself
     while going.any():
-        actions = act(world.look(), noise(rules, generator, count))
+        if (move := len(played) % AT_ONCE) == 0:
+            drawn = np.stack([noise(rules, generator, AT_ONCE) for generator in generators], 1)
+        actions = act(world.look(), drawn[move])
         rewards, ended, broken = world.move(to_world(actions, rules))
         played.append(actions)
         returns += np.where(going, rewards, 0.0)
@@ -142,13 +146,32 @@ class Underway:
             self.world.begin(places, self.seeds[places])
 
 
-def film(world: World, seed: int, actions: Array, most: int = 120) -> list[Array]:
-    """Pictures (height, width, 3) of a game that was played so, thinned to at most so many; the last one is there."""
+def glimpsed(world: World, seed: int, moves: int = 40) -> Array:
+    """What is seen in some moves by lot, (moves * count, *shape)."""
+    rules, count = world.rules, world.count
+
+    def by_lot(observations: Array, noise: Array) -> Array:
+        return (noise * rules.choices).astype(np.int64) if rules.choices else noise.astype(np.float32)
+
+    none, size = np.zeros(count, np.int64), () if rules.choices else (len(rules.low),)
+    underway = Underway(world, none - 1, none, np.zeros((count, rules.limit, *size), np.float32))
+    seen = underway.go_on(by_lot, moves, np.random.default_rng(seed)).observations
+    return seen.reshape(-1, *rules.shape)
+
+
+def film(world: World, seed: int, actions: Array, most: int = 120) -> tuple[list[Array], float]:
+    """Pictures (height, width, 3) of a game that was played so, and what it brought.
+
+    They are thinned to at most so many; the last one is there.
+    """
     world.begin(np.zeros(1, np.int64), np.array([seed]))
-    step = max(1, -(-len(actions) // most))
+    step, brought = max(1, -(-len(actions) // most)), 0.0
     frames = [world.frame(0)]
     for move, action in enumerate(actions, start=1):
-        world.move(to_world(action[None], world.rules))
-        if move % step == 0 or move == len(actions):
+        rewards, ended, broken = world.move(to_world(action[None], world.rules))
+        brought, over = brought + float(rewards[0]), bool(ended[0] or broken[0])
+        if move % step == 0 or move == len(actions) or over:
             frames.append(world.frame(0))
-    return frames
+        if over:
+            break
+    return frames, brought

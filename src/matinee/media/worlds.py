@@ -13,17 +13,18 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Rules:
-    """What a player must know of a game before the first move.
+    """What a player must know of a game before the first move. All of it can be written down as JSON.
 
-    shape: of one observation. pixels: observations are uint8 pictures (channels, height, width), else float32.
+    game: its name. shape: of one observation. pixels: observations are uint8 pictures (channels, height, width), else
+    float32.
     choices: number of actions, 0 where an action is a vector. low, high: bounds of each number of such a vector.
     players: 1, or 2 who move in turn and see the board from their own side; what one wins the other loses.
     board: what an action fills, "cells" or "columns" of a board for two; "" where there is none.
     limit: moves after which a game is broken off. threshold: the mean return that counts as solved, or none.
     """
 
-    name: str
-    shape: tuple[int, ...]
+    game: str = ""
+    shape: tuple[int, ...] = ()
     choices: int = 0
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()

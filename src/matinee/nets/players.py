@@ -15,15 +15,17 @@ import torch
 from torch import Tensor, nn
 
 from matinee.core.runtime import multiplies_bfloat16
+from matinee.nets.proximal import FORBIDDEN
 
 Array = np.ndarray[Any, Any]
-
-FORBIDDEN = -1e4  # the logit of a move that the board does not allow
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What goes in and comes out. `places`: games under way at once; `limit`: moves of the longest."""
+    """What goes in and comes out. `places`: games under way at once; `limit`: moves of the longest.
+
+    `values`: instead of a policy, what each choice is worth.
+    """
 
     observation: tuple[int, ...]
     choices: int
@@ -32,6 +34,7 @@ class Shape:
     places: int
     limit: int
     board: str = ""
+    values: bool = False
 
     @property
     def policy(self) -> int:
@@ -45,6 +48,8 @@ class Normalise(nn.Module):
     mean: Tensor
     variance: Tensor
     count: Tensor
+    offset: Tensor
+    scale: Tensor
 
     def __init__(self, shape: tuple[int, ...], still: bool) -> None:
         super().__init__()
@@ -53,13 +58,15 @@ class Normalise(nn.Module):
         self.register_buffer("mean", torch.zeros(size, dtype=torch.float64))
         self.register_buffer("variance", torch.ones(size, dtype=torch.float64))
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+        # The same in the format of the network: what each pass through it uses.
+        self.register_buffer("offset", torch.zeros(size))
+        self.register_buffer("scale", torch.ones(size))
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(batch, *shape) float32."""
         if self.still:
             return inputs.float()
-        deviation = (self.variance.float() + 1e-8).sqrt()
-        return ((inputs.float() - self.mean.float()) / deviation).clamp(-10, 10)
+        return ((inputs.float() - self.offset) * self.scale).clamp(-10, 10)
 
     @torch.no_grad()
     def learn(self, seen: Tensor) -> None:
@@ -72,6 +79,8 @@ class Normalise(nn.Module):
         self.variance.mul_(1 - share).add_(share * variance + share * (1 - share) * gap.square())
         self.mean.add_(share * gap)
         self.count.add_(more)
+        self.offset.copy_(self.mean)
+        self.scale.copy_((self.variance + 1e-8).rsqrt())
 
 
 class Memory(nn.Module):
@@ -105,19 +114,22 @@ class Memory(nn.Module):
 
 
 class Player(nn.Module):
-    """Policy and value over a trunk. `live` holds the games themselves while the process lasts; see `Memory`."""
+    """Policy and value over a trunk. `live` holds the games themselves while the process lasts; see `Memory`.
+
+    With `shape.values` the outputs are what each choice is worth, and last the most of them: the value of playing on.
+    """
 
     head: nn.ModuleDict
 
-    def __init__(self, shape: Shape, trunks: nn.ModuleDict, width: int, still: bool) -> None:
+    def __init__(self, shape: Shape, trunk: nn.Module, width: int, still: bool) -> None:
         super().__init__()
         self.shape = shape
         self.normalise = Normalise(shape.observation, still)
-        self.trunk = trunks
-        policy, value = nn.Linear(width, shape.policy), nn.Linear(width, 1)
-        self.head = nn.ModuleDict({"policy": policy, "value": value})
-        for layer, gain in ((policy, 0.01), (value, 1.0)):
-            nn.init.orthogonal_(layer.weight, gain)
+        self.trunk = trunk
+        heads = {"policy": nn.Linear(width, shape.policy)} | ({} if shape.values else {"value": nn.Linear(width, 1)})
+        self.head = nn.ModuleDict(heads)
+        for name, layer in heads.items():
+            nn.init.orthogonal_(layer.weight, 0.01 if name == "policy" else 1.0)
             nn.init.zeros_(layer.bias)
         self.deviation = nn.Parameter(torch.zeros(shape.numbers)) if not shape.choices else None
         self.memory = Memory(shape)
@@ -126,20 +138,29 @@ class Player(nn.Module):
     def policy(self, inputs: Tensor) -> Tensor:
         """(batch, choices) logits, or (batch, 2 numbers) means and log-deviations."""
         with torch.autocast(inputs.device.type, enabled=False):
-            return self._policy(inputs, self._trunk("policy", self.normalise(inputs)))
+            return self._policy(inputs, self._features(inputs)[0])
 
     def forward(self, inputs: Tensor) -> Tensor:
         """The policy and, last, the value."""
         # A ratio of chances compares two passes of the same network: both must be exact.
         with torch.autocast(inputs.device.type, enabled=False):
-            plain = self.normalise(inputs)
-            first = self._trunk("policy", plain)
-            second = self._trunk("value", plain) if "value" in self.trunk else first
-            return torch.cat((self._policy(inputs, first), self.head["value"](second)), -1)
+            first, second = self._features(inputs)
+            policy = self._policy(inputs, first)
+            value = policy.amax(-1, keepdim=True) if self.shape.values else self.head["value"](second)
+            return torch.cat((policy, value), -1)
 
-    def _trunk(self, name: str, plain: Tensor) -> Tensor:
-        found: Tensor = self.trunk[name](plain)
-        return found
+    def in_units(self, outputs: Tensor) -> Tensor:
+        """Outputs whose values are in the units of the game's rewards, by which they were divided for learning."""
+        scale = (self.memory.moments[2] + 1e-8).sqrt().to(outputs.dtype)
+        policy, value = outputs[:, :-1], outputs[:, -1:] * scale
+        if self.shape.values:
+            policy = torch.where(policy > FORBIDDEN, policy * scale, policy)
+        return torch.cat((policy, value), -1)
+
+    def _features(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """What the policy and the value are read from: the same, but of twins."""
+        found: Tensor = self.trunk(self.normalise(inputs))
+        return (found[0], found[1]) if isinstance(self.trunk, Twins) else (found, found)
 
     def _policy(self, inputs: Tensor, features: Tensor) -> Tensor:
         found: Tensor = self.head["policy"](features)
@@ -179,14 +200,37 @@ def allowed(boards: Tensor, kind: str) -> Tensor:
     return ~(taken[:, 0] if kind == "columns" else taken.flatten(1))
 
 
+class Twins(nn.Module):
+    """Two networks side by side, for the policy and for the value, each of two layers with tanh, in one go.
+
+    Orthogonal weights (Saxe et al., 2013; Andrychowicz et al., 2020, arXiv 2006.05990).
+    """
+
+    def __init__(self, inputs: int, width: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(inputs, 2 * width)
+        self.second = nn.Parameter(torch.empty(2, width, width))
+        self.bias = nn.Parameter(torch.zeros(2, 1, width))
+        with torch.no_grad():
+            for weights in (self.first.weight[:width], self.first.weight[width:], *self.second):
+                nn.init.orthogonal_(weights, math.sqrt(2))
+            nn.init.zeros_(self.first.bias)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(batch, ...) -> (2, batch, width)."""
+        hidden = self.first(inputs.flatten(1)).tanh()
+        apart = hidden.unflatten(-1, (2, -1)).transpose(0, 1)
+        return torch.baddbmm(self.bias, apart, self.second).tanh()
+
+
 def dense(inputs: int, width: int, layers: int) -> nn.Sequential:
-    """Layers with tanh, orthogonal weights (Saxe et al., 2013; Andrychowicz et al., 2020, arXiv 2006.05990)."""
+    """Layers that are normalised, without which values learned from themselves may run away (Gallici et al., 2024)."""
     parts: list[nn.Module] = [nn.Flatten()]
     for _ in range(layers):
         layer = nn.Linear(inputs, width)
         nn.init.orthogonal_(layer.weight, math.sqrt(2))
         nn.init.zeros_(layer.bias)
-        parts += [layer, nn.Tanh()]
+        parts += [layer, nn.LayerNorm(width), nn.ReLU()]
         inputs = width
     return nn.Sequential(*parts)
 
@@ -202,17 +246,18 @@ class Pictures(nn.Module):
     As Mnih et al. (2015, Nature 518:529) have them, with half the channels: a third of the work on a processor.
     """
 
-    def __init__(self, channels: int, width: int) -> None:
+    def __init__(self, channels: int, width: int, normed: bool) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(channels, 16, 8, 4), nn.ReLU(), nn.Conv2d(16, 32, 4, 2), nn.ReLU(),
-            nn.Conv2d(32, 32, 3, 1), nn.ReLU(), nn.Flatten(), nn.Linear(32 * 7 * 7, width), nn.ReLU(),
-        )  # fmt: skip
-        for name, parameter in self.named_parameters():
-            if name.endswith("weight"):
-                nn.init.orthogonal_(parameter, math.sqrt(2))
-            else:
-                nn.init.zeros_(parameter)
+        parts: list[nn.Module] = []
+        for size, kernel, stride in ((16, 8, 4), (32, 4, 2), (32, 3, 1)):
+            parts += [nn.Conv2d(channels, size, kernel, stride), *([nn.GroupNorm(1, size)] * normed), nn.ReLU()]
+            channels = size
+        dense = nn.Linear(channels * 7 * 7, width)
+        self.layers = nn.Sequential(*parts, nn.Flatten(), dense, *([nn.LayerNorm(width)] * normed), nn.ReLU())
+        for layer in self.layers:
+            if isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None:
+                nn.init.orthogonal_(layer.weight, math.sqrt(2))
+                nn.init.zeros_(layer.bias)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(batch, channels, 84, 84) from 0 to 255 -> (batch, width)."""
@@ -249,13 +294,14 @@ def build(network: str, shape: Shape) -> Player | Constant:
     inputs = math.prod(shape.observation)
     if network == "linear":
         scaled = [nn.Flatten(), Scale()] if shape.pixels else [nn.Flatten()]
-        return Player(shape, nn.ModuleDict({"policy": nn.Sequential(*scaled)}), inputs, still)
+        return Player(shape, nn.Sequential(*scaled), inputs, still)
     if network == "cnn":
-        return Player(shape, nn.ModuleDict({"policy": Pictures(shape.observation[0], 256)}), 256, still)
+        return Player(shape, Pictures(shape.observation[0], 256, shape.values), 256, still)
     if network == "board":
-        return Player(shape, nn.ModuleDict({"policy": Board(shape.observation, 128, 3)}), 128, still)
-    trunks = {name: dense(inputs, 64, 2) for name in ("policy", "value")}
-    return Player(shape, nn.ModuleDict(trunks), 64, still)
+        return Player(shape, Board(shape.observation, 128, 3), 128, still)
+    if shape.values:
+        return Player(shape, dense(inputs, 128, 2), 128, still)
+    return Player(shape, Twins(inputs, 64), 64, still)
 
 
 class Scale(nn.Module):

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
+FORBIDDEN = -1e4  # the logit of a move that the board does not allow
+
 
 def drawn(policy: Array, noise: Array, choices: int) -> Array:
     """Actions by lot: numbers of choices (count,), or vectors (count, n).
@@ -34,19 +36,42 @@ def drawn(policy: Array, noise: Array, choices: int) -> Array:
     return chosen
 
 
+def ladder(count: int) -> Array:
+    """How often each of some games side by side is played by lot: 40 % down to under 0.1 %, (count,).
+
+    A share for each place (Horgan et al., 2018, arXiv 1803.00933) needs no schedule and no end that is known.
+    """
+    shares: Array = 0.4 ** (1 + 7 * np.arange(count) / max(1, count - 1))
+    return shares
+
+
+def explored(worth: Array, noise: Array, shares: Array) -> Array:
+    """The actions that are worth most, or in so large a share of cases (count,) one by lot of those allowed.
+
+    worth: (count, n). noise: (count,), uniform from 0 up to 1.
+    """
+    allowed = worth > FORBIDDEN
+    which = np.floor(noise / shares * allowed.sum(1))
+    lot = (allowed.cumsum(1) <= which[:, None]).sum(1)
+    found: Array = np.where(noise < shares, lot, worth.argmax(1))
+    return found
+
+
 def best(policy: Array, choices: int) -> Array:
     """The likeliest actions."""
     return policy.argmax(1) if choices else policy[:, : policy.shape[1] // 2].astype(np.float32)
 
 
-def log_probability(outputs: Tensor, actions: Tensor, choices: int) -> tuple[Tensor, Tensor]:
-    """Of the actions that were played, (batch,), and the entropy of all, (batch,)."""
+def log_probability(
+    outputs: Tensor, actions: Tensor, choices: int, entropic: bool = True
+) -> tuple[Tensor, Tensor | None]:
+    """Of the actions that were played, (batch,), and the entropy of all, (batch,), where it is asked for."""
     import math
 
     if choices:
         logs = outputs[:, :choices].log_softmax(-1)
         # Moves that are not allowed have a share of 0 and a logarithm far below: their product must stay a number.
-        entropy = -(logs.exp() * logs.clamp(min=-50.0)).sum(-1)
+        entropy = -(logs.exp() * logs.clamp(min=-50.0)).sum(-1) if entropic else None
         return logs.gather(-1, actions[:, None])[:, 0], entropy
     size = (outputs.shape[1] - 1) // 2
     mean, log_deviation = outputs[:, :size], outputs[:, size : 2 * size]
@@ -75,16 +100,25 @@ def advantages(
 
 
 def loss(outputs: Tensor, targets: Mapping[str, Tensor], choices: int, clip: float, entropy_share: float) -> Tensor:
-    """The clipped objective, half the squared error of the value, and a little reward for chance; a mean.
+    """The clipped objective, a quarter of the squared error of the value, and a little reward for chance; a mean.
 
     targets: "action", "log_probability" of it when it was played, "advantage", "return" (batch,).
     """
     outputs = outputs.float()
-    logs, entropy = log_probability(outputs, targets["action"], choices)
+    logs, entropy = log_probability(outputs, targets["action"], choices, entropy_share > 0)
     ratio, advantage = (logs - targets["log_probability"]).exp(), targets["advantage"]
     gained = (ratio * advantage).minimum(ratio.clamp(1 - clip, 1 + clip) * advantage)
-    errors = (outputs[:, -1] - targets["return"]).square()
-    whole: Tensor = (0.25 * errors - gained - entropy_share * entropy).mean()
+    whole: Tensor = 0.25 * (outputs[:, -1] - targets["return"]).square().mean() - gained.mean()
+    return whole if entropy is None else whole - entropy_share * entropy.mean()
+
+
+def loss_of_values(outputs: Tensor, targets: Mapping[str, Tensor], choices: int) -> Tensor:
+    """Half the squared error of what the actions that were played are worth; a mean.
+
+    Q(lambda) without a memory of old moves (Gallici et al., 2024, arXiv 2407.04811). targets: "action", "return".
+    """
+    played = outputs[:, :choices].float().gather(-1, targets["action"][:, None])[:, 0]
+    whole: Tensor = 0.5 * (played - targets["return"]).square().mean()
     return whole
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b, sha256
@@ -22,7 +23,7 @@ from matinee.core.task import Batch, Data, Origin, Task
 from matinee.media import games
 from matinee.media.playing import HELD_BACK
 from matinee.media.worlds import Corridor, Rules, World
-from matinee.nets.game_recipes import recipe_of
+from matinee.nets.game_recipes import recipe_of, within_memory
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -31,15 +32,15 @@ if TYPE_CHECKING:
     from matinee.media.playing import Act, Underway
     from matinee.nets.players import Player, Shape
 
-METHODS = ("auto", "ppo", "search")
+METHODS = ("auto", "ppo", "pqn", "search")
 NETWORKS = ("auto", "constant", "linear", "mlp", "cnn", "board")
 FARTHER = (2, 3)  # moves beyond those that are searched, in which wins are looked for: learning, and in scored games
 AT_ONCE = 16  # games from pixels that are scored side by side
 
 
 @dataclass(frozen=True, kw_only=True)
-class GamePlaying(Task):
-    """Learn to play by playing: proximal policy optimisation over games side by side.
+class GamePlaying(Rules, Task):
+    """Learn to play by playing games side by side. The rules of the game are this task's facts.
 
     An example is a seed. A pass of the training is a stretch of as many moves as there are training examples, played
     by the network as it stands, and learned from several times; for scoring, each example is one whole game.
@@ -53,20 +54,11 @@ class GamePlaying(Task):
     samples: ClassVar[Mapping[str, str]] = games.NAMES
     prefetch: ClassVar[bool] = False
 
-    game: str = ""
-    shape: tuple[int, ...] = ()
-    choices: int = 0
-    low: tuple[float, ...] = ()
-    high: tuple[float, ...] = ()
-    actions: tuple[str, ...] = ()
-    players: int = 1
-    limit: int = 1000
-    threshold: tuple[float, ...] = ()
-    pixels: bool = False
-    board: str = ""
-
     network: str = setting("auto", "network", choices=NETWORKS)
-    method: str = setting("auto", "ppo, or search: learn from looking ahead in a board game", choices=METHODS)
+    method: str = setting(
+        "auto", "ppo learns a policy, pqn what each action is worth, search from looking ahead in a board game",
+        choices=METHODS,
+    )  # fmt: skip
     environments: int = setting(
         0, "games that are played side by side (0: by the kind of game)", low=0, high=1024, reading=True
     )
@@ -81,7 +73,9 @@ class GamePlaying(Task):
     )
     reuse: int = setting(0, "times each move is learned from (0: by the kind of game)", low=0, high=100)
     discount: float | None = setting(None, "what a reward one move later is worth", low=0, high=1)
-    trace: float = setting(0.95, "lambda of generalised advantage estimation", low=0, high=1)
+    trace: float | None = setting(
+        None, "lambda: how much of a return is what came, not what was guessed", low=0, high=1
+    )
     clip_ratio: float = setting(0.2, "how far one pass may change the chance of an action", low=0.01, high=1)
     entropy: float | None = setting(None, "how much chance itself is worth", low=0, high=1)
     opponent: str = setting(
@@ -103,9 +97,13 @@ class GamePlaying(Task):
         """The rules of a game, and seeds: as many to learn from as a pass has moves, and others to score."""
         name, opponent = games.split(source)
         rules = games.rules_of(name)
-        if self.game and (rules.shape, rules.choices, rules.low) != (self.shape, self.choices, self.low):
-            raise DataError(f"{source}: its observations or actions are not those of {self.game}, which was learned.")
-        return self._data(rules, source, games.depth_of(opponent or self.opponent) if rules.players > 1 else 0)
+        if self.game and self.game != rules.game:
+            raise DataError(f"{source}: this was learned by playing {self.game}, and plays nothing else.")
+        if self.game and (rules.shape, rules.choices, len(rules.low)) != (self.shape, self.choices, len(self.low)):
+            raise DataError(f"{source}: the game has changed: its observations or actions are not those of then.")
+        data = self._data(rules, source, games.depth_of(opponent or self.opponent) if rules.players > 1 else 0)
+        # The seeds of the test are the test's, whoever the opponent is.
+        return dataclasses.replace(data, origin=dataclasses.replace(data.origin, given=frozenset({"test"})))
 
     def toy(self, seed: int = 0) -> Data:
         """A corridor with a sign that tells the way."""
@@ -113,39 +111,35 @@ class GamePlaying(Task):
         return small._data(Corridor.rules, "made up")
 
     def _data(self, rules: Rules, source: str, opponent: int = 0) -> Data:
-        facts = {f.name: getattr(rules, f.name) for f in dataclasses.fields(rules) if f.name != "name"}
         kind = recipe_of(rules.pixels, rules.players)
         task = dataclasses.replace(
-            self, game=rules.name, environments=self.environments or kind.environments,
-            moves=self.moves or kind.moves, games=self.games or kind.games, trials=self.trials or kind.trials, **facts,
+            self, environments=self.environments or kind.environments, moves=self.moves or kind.moves,
+            games=self.games or kind.games, trials=self.trials or kind.trials, **vars(rules),
         )  # fmt: skip
-        sizes = (
-            task.environments * task.moves,
-            task.trials if self.valid_share else 0,
-            task.games if self.test_share else 0,
-        )
-        ends = np.cumsum((0, *sizes))
+        within_memory(task.environments, task.moves, math.prod(rules.shape) * (1 if rules.pixels else 4))
+        scored = (task.trials * bool(self.valid_share), task.games * bool(self.test_share))
+        ends = np.cumsum((0, task.environments * task.moves, *scored))
         seeds = HELD_BACK + (self.split_seed * 1_000_003 + np.arange(ends[-1], dtype=np.int64)) % HELD_BACK
         examples = Examples.of({"seed": seeds, "opponent": np.full(len(seeds), opponent, np.int64)})
         train, valid, test = (examples.take(np.arange(a, b)) for a, b in itertools.pairwise(ends))
         actions = f"{rules.choices} choices" if rules.choices else f"{len(rules.low)} numbers"
         told = {"observation": " x ".join(map(str, rules.shape)), "action": actions}
         digest = sha256(repr(rules).encode()).hexdigest()
-        return Data(task, train, valid, test, Origin(source, {rules.name: digest}, facts=told))
-
-    @property
-    def rules(self) -> Rules:
-        """The rules, from the facts."""
-        facts = {f.name: getattr(self, f.name) for f in dataclasses.fields(Rules) if f.name != "name"}
-        return Rules(self.game, **facts)
+        return Data(task, train, valid, test, Origin(source, {rules.game: digest}, facts=told))
 
     # -- the network and its training
 
     def choose(self, data: Data, minutes: float | None) -> GamePlaying:
         """The network by what it sees, and the settings by the kind of game."""
-        kind = recipe_of(self.pixels, self.players)
+        kind = recipe_of(self.pixels, self.players, self.method)
         if self.method == "search" and not self.board:
             raise SettingsError(f"--method search: {self.game} is no board game. Leave it out, or give ppo.")
+        if self.method == "pqn" and not self.choices:
+            raise SettingsError(
+                f"--method pqn: an action of {self.game} is no choice but a row of {len(self.low)}. Give ppo."
+            )
+        if self.method == "pqn" and self.play == "drawn":
+            raise SettingsError("--play drawn: with --method pqn actions have a worth and no chance. Leave it out.")
         # What comes later counts more where games are long; pictures change too often to look so far ahead.
         patient = 0.999 if self.limit > 500 and not self.pixels else 0.99
         return dataclasses.replace(
@@ -155,22 +149,24 @@ class GamePlaying(Task):
             reuse=self.reuse or kind.reuse,
             discount=patient if self.discount is None else self.discount,
             entropy=kind.entropy if self.entropy is None else self.entropy,
+            trace=kind.trace if self.trace is None else self.trace,
         )
 
     def advice(self, examples: int) -> dict[str, Any]:
         """By the kind of game."""
-        kind = recipe_of(self.pixels, self.players)
+        kind = recipe_of(self.pixels, self.players, self.method)
         passes = kind.epochs if self.network != "linear" else kind.epochs // 10
         return {
             "epochs": passes, "batch_size": kind.batch_size, "optimiser": "adam", "weight_decay": 0.0,
-            "learning_rate": kind.learning_rate, "schedule": "linear", "warmup": 0.0, "average": 0.0, "clip": 0.5,
+            "learning_rate": kind.learning_rate, "schedule": "linear", "warmup": 0.0, "average": 0.0, "clip": kind.clip,
         }  # fmt: skip
 
     @property
     def _shape(self) -> Shape:
         from matinee.nets.players import Shape
 
-        return Shape(self.shape, self.choices, len(self.low), self.pixels, self.environments, self.limit, self.board)
+        sizes = (self.shape, self.choices, len(self.low), self.pixels, self.environments, self.limit)
+        return Shape(*sizes, self.board, self.method == "pqn")
 
     def build(self) -> nn.Module:
         """The network called `network`."""
@@ -184,21 +180,13 @@ class GamePlaying(Task):
         """The statistics of observations, from some moves by lot."""
         import torch
 
-        from matinee.media.playing import Underway
+        from matinee.media.playing import glimpsed
         from matinee.nets.players import Player
 
         if not isinstance(network, Player) or network.normalise.still or not len(examples):
             return
-        count = min(self.environments, 16)
-
-        def by_lot(observations: Array, noise: Array) -> Array:
-            return (noise * self.choices).astype(np.int64) if self.choices else noise.astype(np.float32)
-
-        none, size = np.zeros(count, np.int64), (count, self.limit, *(() if self.choices else (len(self.low),)))
-        games_ = Underway(self._open(count), none - 1, none, np.zeros(size, np.float32))
-        stretch = games_.go_on(by_lot, 40, np.random.default_rng(int(examples.column("seed")[0])))
-        seen = torch.from_numpy(stretch.observations).flatten(0, 1)
-        network.normalise.learn(seen.to(network.normalise.mean.device))
+        seen = glimpsed(self._open(min(self.environments, 16)), int(examples.column("seed")[0]))
+        network.normalise.learn(torch.from_numpy(seen).to(network.normalise.mean.device))
 
     def collate(self, columns: Mapping[str, Tensor]) -> Batch:
         """How the games of these seeds begin, and targets as of a first action that changed nothing."""
@@ -252,11 +240,11 @@ class GamePlaying(Task):
             raise SettingsError(f"--network {self.network}: there is nothing in it that could learn.")
         live = self._live(network)
         wishes: list[Array] | None = [] if self.method == "search" else None
-        stretch = live.go_on(self._act(network, greedy=False, ahead=False, wishes=wishes), moves, generator)
+        stretch = live.go_on(self._act(network, learning=True, wishes=wishes), moves, generator)
         network.memory.keep(live.seeds, live.lengths, live.actions)
         turn = -1.0 if self.players > 1 else 1.0
         with torch.no_grad():
-            seen, targets = learned(network, vars(stretch), (float(self.discount or 0.0), self.trace), turn)
+            seen, targets = learned(network, vars(stretch), (self.discount or 0.0, self.trace or 0.0), turn)
         if wishes is not None:
             targets["wish"] = torch.from_numpy(np.concatenate(wishes)).to(seen.device).softmax(-1)
         return seen, targets
@@ -271,8 +259,8 @@ class GamePlaying(Task):
             live = network.live = Underway(self._open(self.environments), seeds, lengths, actions)
         return live
 
-    def _act(self, network: nn.Module, *, greedy: bool, ahead: bool, wishes: list[Array] | None = None) -> Act:
-        """How the network plays: the best action or one by lot; looking ahead as in scored games, or as it learns.
+    def _act(self, network: nn.Module, *, learning: bool = False, wishes: list[Array] | None = None) -> Act:
+        """How the network plays: by chance while it learns; in scored games as `play` says, looking ahead.
 
         wishes: where there is a list, one move is searched, and the logits found are put there.
         """
@@ -280,23 +268,25 @@ class GamePlaying(Task):
 
         from matinee.media.lookahead import looked_ahead
         from matinee.nets.players import Constant, Player
-        from matinee.nets.proximal import best, drawn
+        from matinee.nets.proximal import best, drawn, explored, ladder
 
-        device = next(network.parameters()).device
+        device, shares = next(network.parameters()).device, ladder(self.environments)
         if not isinstance(network, Player | Constant):
             raise TypeError("this network does not play")
 
         def act(observations: Array, noise: Array) -> Array:
-            with torch.no_grad():
+            with torch.inference_mode():
                 seen = torch.from_numpy(observations).to(device)
                 if wishes is not None:
                     found = looked_ahead(self.game, network, seen, 1, FARTHER[0])[:, :-1]
                 else:
-                    found = self.infer(network, seen)[:, :-1] if ahead and self.board else network.policy(seen)
-            policy: Array = found.cpu().numpy()
+                    found = network.policy(seen) if learning or not self.board else self.infer(network, seen)[:, :-1]
+                policy: Array = found.cpu().numpy()
             if wishes is not None:
                 wishes.append(policy)
-            return best(policy, self.choices) if greedy else drawn(policy, noise, self.choices)
+            if learning and self.method == "pqn":
+                return explored(policy, noise, shares)
+            return drawn(policy, noise, self.choices) if learning or self.play != "best" else best(policy, self.choices)
 
         return act
 
@@ -307,7 +297,7 @@ class GamePlaying(Task):
 
         seeds, opponents = examples.column("seed"), examples.column("opponent")
         size = min(size, AT_ONCE) if self.pixels else size
-        act = self._act(network, greedy=self.play == "best", ahead=True)
+        act = self._act(network)
         for first in range(0, len(seeds), size):
             part = slice(first, first + size)
             found = play(self._open(len(seeds[part]), opponents=opponents[part]), seeds[part], act)
@@ -322,24 +312,35 @@ class GamePlaying(Task):
         return games.open_world(self.game, count, opponents=opponents, drawn=drawn)
 
     def infer(self, network: nn.Module, inputs: Tensor) -> Any:
-        """The network's outputs; in a board game the logits say what it thinks of positions some moves ahead."""
-        if not self.board or not self.lookahead or self.network == "constant":
-            return network(inputs)
-        from matinee.media.lookahead import looked_ahead
+        """The network's outputs, what is worth something in the units of the game's rewards.
 
+        In a board game the logits say what the network thinks of positions some moves ahead.
+        """
+        from matinee.media.lookahead import looked_ahead
+        from matinee.nets.players import Player
+
+        if not isinstance(network, Player):
+            return network(inputs)
+        if not self._looks_ahead:
+            return network.in_units(network(inputs))
         return looked_ahead(self.game, network, inputs, self.lookahead, FARTHER[1])
+
+    @property
+    def _looks_ahead(self) -> bool:
+        return bool(self.board and self.lookahead)
 
     def forward(self, network: nn.Module, batch: Batch) -> Any:
         """The network's outputs."""
         return network(batch.inputs)
 
     def loss(self, outputs: Any, batch: Batch) -> Tensor:
-        """The clipped objective of proximal policy optimisation, or how far the policy is from what a search found."""
-        from matinee.nets.proximal import loss, loss_of_search
+        """The clipped objective of proximal policy optimisation, or how far off the values or the policy are."""
+        from matinee.nets.proximal import loss, loss_of_search, loss_of_values
 
         if self.method == "search":
             return loss_of_search(outputs, batch.targets, self.choices)
-
+        if self.method == "pqn":
+            return loss_of_values(outputs, batch.targets, self.choices)
         return loss(outputs, batch.targets, self.choices, self.clip_ratio, self.entropy or 0.0)
 
     # -- scores and answers
@@ -350,7 +351,7 @@ class GamePlaying(Task):
 
         return GameMeter(self.players, self.threshold, self._shown)
 
-    def _shown(self, seed: int, opponent: int, actions: Array) -> Sequence[Array]:
+    def _shown(self, seed: int, opponent: int, actions: Array) -> tuple[Sequence[Array], float]:
         from matinee.media.playing import film
 
         return film(self._open(1, opponents=np.array([opponent]), drawn=True), seed, actions)
@@ -385,14 +386,14 @@ class GamePlaying(Task):
 
         from matinee.media.observations import observed
 
-        rows = [observed(raw, self.rules) for raw in raws]
+        rows = [observed(raw, self) for raw in raws]
         return torch.from_numpy(np.stack(rows) if rows else np.zeros((0, *self.shape), np.float32))
 
     def decode(self, outputs: Any) -> list[dict[str, Any]]:
-        """The action to take, how likely each one is, and what the position is worth."""
+        """The action to take, how likely each one is (or what it is worth), and what the position is worth."""
         from matinee.media.observations import answered
 
-        return answered(outputs, self.rules)
+        return answered(outputs, self, likely=self.method != "pqn" or self._looks_ahead)
 
     def show(self, inputs: Tensor, outputs: Any) -> list[Piece]:
         """The answer in words."""
