@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from matinee.core.errors import DataError
 from matinee.media.histories import Division, held_back, histories
 from matinee.media.interaction_files import find, fits
 from matinee.media.interactions import Columns, Interactions, read_interactions
+from matinee.media.item_numbers import numbered, selected
 
 FORMS = {
     "ratings.csv": "userId,movieId,rating,timestamp\n1,10,4.0,100\n1,20,3,90\n2,10,5,80\n",
@@ -61,7 +63,7 @@ def test_faults_are_in_the_ledger(tmp_path: Path) -> None:
     found = read_interactions(tmp_path / "ratings.csv")
     reasons = " ".join(entry.reason for entry in found.entries)
     for words in ("no user", "no item", "rating is no number", "neither a number nor a date", "2 values where 4",
-                  "UTF-8", "a later row names too", "who chose nothing"):  # fmt: skip
+                  "UTF-8", "another row names too", "who chose nothing"):  # fmt: skip
         assert words in reasons, words
     assert len(found) == 48 and found.rating[(found.person == 1) & (found.item == 2)].tolist() == [5]
     assert found.links.tolist() == [[1, 2]]
@@ -128,7 +130,8 @@ def test_the_ways_of_dividing() -> None:
 
 def test_rows_hold_nothing_of_what_is_held_back() -> None:
     found = made()
-    rows = histories(found, Division("within-user", 0.2, 0.5, 0), np.arange(1, 9))
+    division = Division("within-user", 0.2, 0.5, 0)
+    rows = histories(found, held_back(found, division), division, np.arange(1, 9))
     history, target, group = rows.columns["history"], rows.columns["target"], rows.columns["group"]
     train = {int(group[row]): set(history[row].tolist()) for row in rows.parts["train"]}
     for part in ("valid", "test"):
@@ -137,6 +140,62 @@ def test_rows_hold_nothing_of_what_is_held_back() -> None:
             held = set(target[row].tolist())
             assert held and not held & set(history[row].tolist()) and not held & train[int(group[row])]
     assert len(set(rows.names)) == len(rows.names) == len(group) and set(rows.manifest) == set(rows.names)
+
+
+def test_rows_that_come_later_leave_the_parts_as_they_are() -> None:
+    found = made()
+    more = replace(found, person=np.append(found.person, 0), item=np.append(found.item, 7),
+                   rating=np.append(found.rating, 3.0), time=np.append(found.time, 500.0),
+                   test=np.append(found.test, False))  # fmt: skip
+    for way in ("random", "within-user"):
+        division = Division(way, 1 / 3, 0, 0)
+        before, after = held_back(found, division), held_back(more, division)
+        others = found.person > 0
+        assert (before[others] == after[:-1][others]).all()
+        assert not (after[:-1] & ~before).any()  # what was learned from is not asked for
+
+
+def test_a_model_that_reads_again_divides_what_it_knew() -> None:
+    found = made()
+    first = selected(found, None, 10)
+    known = [first.items[number] for number in np.unique(first.item)]
+    assert len(known) < len(found.items)
+    again = selected(found, None, 1, known)
+    assert (again.person == first.person).all() and (again.item == first.item).all()
+    assert "does not know" in again.entries[-1].reason
+
+
+def test_numbers_of_items_tell_nothing_of_what_is_held_back() -> None:
+    found = made()
+    test = found.item != 3
+    test[:40] = False
+    known, items = numbered(found, test, ())
+    assert items[0] == "3" and len(items) == len(found.items)  # items of the test alone come last
+    assert [items[number - 1] for number in known] == list(found.items)
+
+
+def test_of_a_pair_told_twice_the_latest_counts(tmp_path: Path) -> None:
+    rows = ["user,item,rating,timestamp", "1,10,5,200", "1,20,3,100", "1,10,2,100", "2,10,1,7"]
+    (tmp_path / "ratings.csv").write_text("\n".join(rows))
+    found = read_interactions(tmp_path / "ratings.csv")
+    assert found.rating.tolist() == [5, 3, 1] and found.time.tolist() == [200, 100, 7]
+
+
+def test_a_division_of_recbole_is_kept(tmp_path: Path) -> None:
+    head = "user_id:token\titem_id:token\n"
+    for part, rows in (("test", "1\t30\n"), ("train", "1\t10\n2\t10\n"), ("valid", "1\t20\n")):
+        (tmp_path / f"small.{part}.inter").write_text(head + rows)
+    found = read_interactions(tmp_path)
+    assert [found.items[item] for item in found.item] == ["10", "10", "20", "30"]
+    assert found.test.tolist() == [False, False, False, True]
+
+
+def test_links_between_names_need_no_header(tmp_path: Path) -> None:
+    (tmp_path / "ratings.csv").write_text("user,item,rating\nann,tea,4\nbob,tea,5\ncy,tea,1e300\ncy,tea,1\n")
+    (tmp_path / "friends.csv").write_text("ann,bob\nbob,cy\n")
+    found = read_interactions(tmp_path)
+    assert found.links.tolist() == [[0, 1], [1, 2]]
+    assert any("beyond" in entry.reason for entry in found.entries) and np.abs(found.rating).max() == 5
 
 
 def test_one_event_stays_where_it_is() -> None:

@@ -111,6 +111,16 @@ def test_friends_change_what_is_recommended(quiet: Progress) -> None:
     assert not replace(model.task, social=False).collate(data.test.gather(np.arange(4))).inputs[..., 2].any()
 
 
+def test_histories_mean_when_asked_what_they_mean_in_training() -> None:
+    task = Recommendation(network="graph").toy().task
+    twice = {"history": ["a1", "b1", "a1"], "friends": [["b1", "b2", "b2"], ["b1"], []]}
+    events = task.encode([twice])[0].tolist()
+    number = {name: float(place) for place, name in enumerate(task.items, 1)}
+    assert [event[0] for event in events[:2]] == [number["b1"], number["a1"]]  # once, where it was last
+    friends = {event[0]: event[1] for event in events if event[2] == 1}
+    assert friends == pytest.approx({number["b1"]: 2 / 3, number["b2"]: 1 / 3})
+
+
 def test_the_whole_slice_by_the_command(ratings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", str(ratings), "--network", "linear", "--out", "run", "--quiet", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["test"]["ndcg_10"] > 0.2
@@ -150,6 +160,83 @@ def test_a_model_scores_again_and_tells_who_changed(ratings: Path, capsys: pytes
     assert any("user 999" in name for name in told["new"])
 
 
+def test_a_model_without_rare_items_scores_again(ratings: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = (ratings / "ratings.csv").read_text().split("\n")
+    rare = [f"{who},{1000 + who % 40},3,7" for who in range(120)]  # each of these items is chosen by three
+    (ratings / "ratings.csv").write_text("\n".join([lines[0], *rare, *lines[1:]]))
+    words = ["--network", "linear", "--regularisation", "50", "--fewest", "5", "--out", "run", "--quiet", "--json"]
+    assert main(["train", str(ratings), *words]) == 0
+    trained = json.loads(capsys.readouterr().out)["test"]
+    assert main(["evaluate", "run", "--quiet", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["scores"]["ndcg_10"]["value"] == pytest.approx(trained["ndcg_10"])
+    assert not any(told["changed"].values())
+
+
+def test_a_person_in_several_parts_counts_once() -> None:
+    data = Recommendation(network="popular").toy()
+    network = data.task.build()
+    data.task.prepare(network, data.train)
+    once = network.state_dict()["counts"].clone()
+    twice = data.train.at(np.concatenate([data.train.rows, data.train.rows[:50]]))
+    data.task.prepare(network, twice)
+    assert torch.equal(network.state_dict()["counts"], once)
+
+
+def test_several_models_answer_as_one(quiet: Progress) -> None:
+    for objective in ("ranking", "rating"):
+        data = Recommendation(objective=objective).toy()
+        task = replace(data.task, network={"ranking": "linear", "rating": "biases"}[objective])
+        network = task.build()
+        task.prepare(network, data.train)
+        inputs = task.encode([["a1", "a2"], {"history": ["b1"], "new": [{"kinds": ["a"]}]}])
+        one = task.infer(network, inputs)
+        both = task.merge([one, one])
+        assert torch.allclose(both["scores"], one["scores"]) and set(both) <= set(one)
+        assert [each["items"][0]["item"] for each in task.decode(both)] == [
+            each["items"][0]["item"] for each in task.decode(one)
+        ]
+
+
+def test_the_loss_needs_nothing_but_what_a_step_told() -> None:
+    data = Recommendation(network="autoencoder").toy()
+    network = data.task.build().train()
+    batch = next(iter(data.task.batches(data.train, network, 16, None)))
+    lesson = data.task.forward(network, batch)
+    assert lesson.cost.shape == (16,) and (lesson.cost > 0).all()
+    plain = data.task.loss(lesson._replace(cost=None), batch)
+    assert data.task.loss(lesson, batch).item() == pytest.approx((plain + lesson.cost.mean()).item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("network", ["linear", "factors", "gaussian", "sequence"])
+def test_an_answer_is_the_same_in_any_company(network: str) -> None:
+    objective = "rating" if network == "gaussian" else "ranking"
+    data = Recommendation(objective=objective, network=network).toy()
+    model = data.task.build()
+    data.task.prepare(model, data.train)
+    asked = [["a1"], ["a1", "a2", "b3"], list(data.task.items[:40]), ["c1", "c2"]]
+    raws = [{"history": names, "ratings": [3.0] * len(names)} for names in asked]
+    with torch.no_grad():
+        together = data.task.decode(data.task.infer(model.eval(), data.task.encode(raws)))
+        alone = [data.task.decode(data.task.infer(model, data.task.encode([raw])))[0] for raw in raws]
+    for one, other in zip(together, alone, strict=True):
+        assert [each["item"] for each in one["items"]] == [each["item"] for each in other["items"]]
+        assert [each.get("because") for each in one["items"]] == [each.get("because") for each in other["items"]]
+
+
+def test_two_items_are_enough_for_every_network(tmp_path: Path, quiet: Progress) -> None:
+    rows = ["user,item,rating,timestamp"]
+    rows += [f"{who},{item},{who % 5},{who}" for who in range(20) for item in "xy"[: 1 + who % 2]]
+    (tmp_path / "ratings.csv").write_text("\n".join(rows))
+    for network in (*RANKING, "biases", "gaussian"):
+        objective = "ranking" if network in RANKING else "rating"
+        data = matinee.read(tmp_path / "ratings.csv", objective=objective, network=network, progress=quiet)
+        model = matinee.train(data, progress=quiet, epochs=2 if network in STEPS else None, anyway=True)
+        told = model.predict([["x"]])[0]["items"]
+        assert [each["item"] for each in told] == ["y"]
+        assert math.isfinite(told[0]["score" if objective == "ranking" else "rating"])
+
+
 def test_what_cannot_be_done_is_said(ratings: Path, tmp_path: Path, quiet: Progress) -> None:
     with pytest.raises(SettingsError, match="for --objective rating there are mean, biases, gaussian"):
         Recommendation(objective="rating", network="linear")
@@ -160,8 +247,18 @@ def test_what_cannot_be_done_is_said(ratings: Path, tmp_path: Path, quiet: Progr
         matinee.read(tmp_path / "user_movies.txt", split="time", progress=quiet)
     model = matinee.train(matinee.read(ratings, network="linear", progress=quiet), progress=quiet)
     bad_rating = {"history": ["1"], "ratings": ["good"]}
-    said = {"not JSON": "{", "a history is": {"history": []}, "a history is a list": 7, "a rating is": bad_rating}
-    for words, raw in said.items():
+    said: list[tuple[str, object]] = [
+        ("not JSON", "{"),
+        ("a history is", {"history": []}),
+        ("a history is a list", 7),
+        ("a rating is", bad_rating),
+        ("a rating is", {"history": ["1"], "ratings": [math.inf]}),
+        ("no 'rating' in", {"history": ["1"], "rating": [3]}),
+        ("friends are lists", {"history": ["1"], "friends": ["2", "3"]}),
+        ("new items are", {"history": ["1"], "new": "x"}),
+        ("a list, like", {"history": ["1"], "new": [{"kinds": "War"}]}),
+    ]
+    for words, raw in said:
         with pytest.raises(DataError, match=words):
             model.predict([raw])
 

@@ -24,8 +24,8 @@ WIDER = 20
 class RankingMeter(Meter):
     """For scores of all items (batch, items), -inf for those seen, and targets (batch, k, 2): numbers, ratings.
 
-    All items not seen are ranked, none is sampled. Examples of which nothing is held back are not scored.
-    NDCG is against the ideal of min(10, items held back).
+    All items not seen are ranked, none is sampled; of equal scores the item with the lower number stands first.
+    Examples of which nothing is held back are not scored. NDCG is against the ideal of min(10, items held back).
     """
 
     plain: ClassVar[frozenset[str]] = frozenset({"ndcg_10", "mrr", "novelty"})
@@ -51,16 +51,19 @@ class RankingMeter(Meter):
         there = target > 0
         count = there.sum(1)
         gains = 1 / torch.log2(torch.arange(WIDER, device=scores.device) + 2.0)
-        top = scores.topk(min(WIDER, scores.shape[1]), 1).indices
+        top = first_of(scores, WIDER)
         wanted = scores.new_zeros(len(scores), scores.shape[1] + 1).scatter_(1, target, 1.0)[:, 1:]
         hits = wanted.gather(1, top)
         asked = torch.where(count > 0, 1.0, torch.nan)
         ideal = gains[:AT].cumsum(0)[count.clamp(1, AT) - 1]
         first = top[:, :AT]
-        best = scores.gather(1, (target - 1).clamp(min=0)).masked_fill(~there, -torch.inf).amax(1)
-        rank = 1 + (scores > best[:, None]).sum(1)
+        theirs = scores.gather(1, (target - 1).clamp(min=0)).masked_fill(~there, -torch.inf)
+        best = theirs.amax(1, keepdim=True)
+        place = (target - 1).masked_fill((theirs < best) | ~there, scores.shape[1]).amin(1, keepdim=True)
+        before = torch.arange(scores.shape[1], device=scores.device) < place
+        rank = 1 + ((scores > best) | ((scores == best) & before)).sum(1)
         listed = torch.full((len(scores), AT), -1, device=scores.device)
-        listed[:, : first.shape[1]] = first
+        listed[:, : first.shape[1]] = first.masked_fill(scores.gather(1, first).isneginf(), -1)
         return {
             "ndcg": (hits[:, :AT] * gains[: first.shape[1]]).sum(1) / ideal * asked,
             "recall": hits[:, :AT].sum(1) / count.clamp(min=1) * asked,
@@ -107,6 +110,22 @@ class RankingMeter(Meter):
     def remark(self, rows: Rows, position: int) -> str:
         """The person's NDCG."""
         return f"NDCG@10 {rows['ndcg'][position]:.3f}"
+
+
+def first_of(scores: torch.Tensor, count: int) -> torch.Tensor:
+    """The places of the highest scores (batch, items), from the highest on, int64 (batch, count or items).
+
+    Of equal scores the lower place comes first, as in a stable sort. `topk` keeps no order of theirs: a network that
+    scores many items alike would else rank by luck.
+    """
+    count = min(count, scores.shape[1])
+    values, top = scores.topk(count, 1)
+    top, order = top.sort(1)
+    top = top.gather(1, values.gather(1, order).sort(dim=1, descending=True, stable=True).indices)
+    torn = (scores >= values[:, -1:]).sum(1) > count  # others score as the last one does
+    if torn.any():
+        top[torn] = scores[torn].sort(dim=1, descending=True, stable=True).indices[:, :count]
+    return top
 
 
 class RatingMeter(Meter):

@@ -10,6 +10,7 @@ import csv
 import difflib
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,7 @@ import numpy as np
 
 from matinee.core.errors import DataError
 from matinee.core.examples import Array
+from matinee.media.interactions import MOST
 from matinee.media.records import decoded
 from matinee.media.walking import printable
 
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 ENDINGS: Final = (".jsonl", ".json", ".csv", ".txt", ".tsv")
 ROLES: Final = {"own": 0.0, "friends": 1.0, "new": 2.0}
 RIDGE: Final = 10.0
+PARTS: Final = ("history", "ratings", "friends", "new")
+NEAR: Final = 20_000
+"""Titles, the most often chosen first, among which one is looked for that somebody may have meant."""
 
 
 def listed(places: Sequence[str]) -> Iterator[str]:
@@ -89,8 +94,9 @@ class Catalogue:
         found = self._places.get(name) or self._places.get(name.strip()) or self._places.get(name.strip().casefold())
         if found:
             return found
-        near = difflib.get_close_matches(name, self.titles, 1) or difflib.get_close_matches(name, self.items, 1)
-        said = f" Did you mean {near[0]!r}?" if near else ""
+        names = (self.titles[:NEAR], self.items[:NEAR])
+        near = next((other for those in names for other in difflib.get_close_matches(name[:200], those, 1)), "")
+        said = f" Did you mean {near!r}?" if near else ""
         raise DataError(f"no item is called {printable(name)[:80]!r}.{said}")
 
     def encode(self, raws: Sequence[Any]) -> tuple[Tensor, Mapping[int, DataError]]:
@@ -112,28 +118,40 @@ class Catalogue:
     def _events(self, raw: Any) -> list[tuple[float, float, float]]:
         asked = _parsed(raw)
         history, ratings = asked.get("history", []), asked.get("ratings")
+        if strange := [name for name in asked if name not in PARTS]:
+            raise DataError(f"there is no {str(strange[0])[:40]!r} in a history; there may be {', '.join(PARTS)}")
         if not isinstance(history, list) or not history:
             raise DataError('a history is a list of items, or an object like {"history": ["...", "..."]}')
         if ratings is None:
             ratings = [math.nan] * len(history)
         if not isinstance(ratings, list) or len(ratings) != len(history):
             raise DataError(f"{len(history)} items in the history, and not as many ratings")
-        events = []
+        own: dict[int, float] = {}
         for name, rating in zip(history, ratings, strict=True):
-            if not isinstance(rating, int | float):
+            if isinstance(rating, bool) or not isinstance(rating, int | float | None) or abs(rating or 0) > MOST:
                 raise DataError(f"a rating is a number, not {str(rating)[:40]!r}")
-            events.append((float(self.number(str(name))), float(rating), ROLES["own"]))
-        friends = asked.get("friends", [])
-        for friend in friends if isinstance(friends, list) else []:
-            names = friend if isinstance(friend, list) else []
-            events += [(float(self.number(str(name))), 1 / len(friends), ROLES["friends"]) for name in names]
-        return events + self._new(asked.get("new", []))
+            number = self.number(str(name))
+            own.pop(number, None)  # what is named twice counts once, as in training: at its last place
+            own[number] = math.nan if rating is None else float(rating)
+        events = [(float(number), rating, ROLES["own"]) for number, rating in own.items()]
+        return events + self._friends(asked.get("friends", [])) + self._new(asked.get("new", []))
+
+    def _friends(self, asked: Any) -> list[tuple[float, float, float]]:
+        """What friends chose, with the share of the friends who did."""
+        if not isinstance(asked, list) or not all(isinstance(friend, list) for friend in asked):
+            raise DataError('friends are lists of items, one for each friend: {"history": [...], "friends": [["..."]]}')
+        often = Counter(number for friend in asked for number in {self.number(str(name)) for name in friend})
+        return [(float(number), count / len(asked), ROLES["friends"]) for number, count in often.items()]
 
     def _new(self, asked: Any) -> list[tuple[float, float, float]]:
         """Kinds of new items; one that has none is as new items are on average (the kind behind the last)."""
+        if not isinstance(asked, list) or not all(isinstance(item, dict) for item in asked):
+            raise DataError('new items are objects: {"history": [...], "new": [{"title": "...", "kinds": ["..."]}]}')
         events = []
-        for place, item in enumerate(asked if isinstance(asked, list) else []):
-            kinds = item.get("kinds", []) if isinstance(item, dict) else []
+        for place, item in enumerate(asked):
+            kinds = item.get("kinds", [])
+            if not isinstance(kinds, list):
+                raise DataError(f'the kinds of a new item are a list, like ["Comedy"], not {str(kinds)[:40]!r}')
             unknown = [kind for kind in kinds if kind not in self.words]
             if unknown:
                 raise DataError(

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from matinee.core.examples import Array, Column, Ragged
+from matinee.core.examples import Array, Column, Examples, Ragged
 from matinee.core.ledger import Entry
 from matinee.media.interactions import Interactions
 
@@ -84,7 +84,7 @@ def _shares(found: Interactions, order: Array, division: Division, seed: Sequenc
     if division.way == "last":
         chosen: Array = order[(place == counts[person] - 1) & (counts[person] > 1)]
         return chosen
-    luck = np.random.default_rng(list(seed)).random(len(order))
+    luck = np.random.default_rng(list(seed)).random(len(found))[order]  # of the event: rows that come later move none
     mixed = order[np.lexsort((luck, person))]
     # Rounding half up, at least one and not all: shares of few events would else be none.
     wanted = np.clip(np.floor(counts * division.test_share + 0.5), np.minimum(1, counts - 1), counts - 1)
@@ -111,12 +111,12 @@ def lent(found: Interactions, test: Array, division: Division) -> Array:
     return out
 
 
-def histories(found: Interactions, division: Division, known: Array) -> Histories:
+def histories(found: Interactions, test: Array, division: Division, known: Array) -> Histories:
     """The examples of all parts.
 
-    known: the number from 1 on under which the network knows each of `found.items`, 0 for none (items,).
+    test: what is held back (events,). known: the number from 1 on under which the network knows each of `found.items`,
+    0 for none (items,).
     """
-    test = held_back(found, division)
     valid = lent(found, test, division)
     number = known[found.item]
     order = in_time(found)
@@ -183,11 +183,24 @@ def _digest(found: Interactions, own: Array, later: Array) -> str:
     """SHA-256 of a row's events, in names: the same whatever numbers items have."""
     digest = sha256()
     for events in (own, later):
-        for event in events.tolist():
-            digest.update(f"{found.items[found.item[event]]}\0{found.rating[event]}\0".encode("utf-8", "surrogatepass"))
-        digest.update(b"\1")
+        names = "\0".join([found.items[item] for item in found.item[events].tolist()])
+        digest.update(names.encode("utf-8", "surrogatepass") + b"\1" + found.rating[events].astype("<f8").tobytes())
     digest.update(found.people[found.person[own[0]]].encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
+
+
+def each_once(examples: Examples) -> Examples:
+    """Of each person the longest history: where folds are made of all parts, a person has a row in each."""
+    who = examples.column("group")
+    order = np.lexsort((examples.lengths("history"), who))
+    return examples.take(np.sort(order[np.append(np.diff(who[order]) > 0, True)]))
+
+
+def within(examples: Examples, name: str = "history") -> Array:
+    """Places in the values of a ragged column of all events of these examples, in order."""
+    column = examples.ragged(name)
+    spans = zip(column.offsets[examples.rows], column.offsets[examples.rows + 1], strict=True)
+    return np.concatenate([np.empty(0, np.int64), *(np.arange(first, last) for first, last in spans)]).astype(np.int64)
 
 
 def three_tastes(seed: int) -> Interactions:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from matinee.core.errors import DataError
 from matinee.core.ledger import Entry
+from matinee.media.named import RATINGS, known, place_of
 from matinee.media.records import GLANCE, JSON_ENDINGS, decoded, delimiter_of, read_json, read_table
 from matinee.media.walking import printable
 
@@ -24,7 +25,9 @@ ENDINGS: Final = (".csv", ".tsv", ".inter", *JSON_ENDINGS, ".data", ".dat", ".tx
 ID_COLUMNS: Final = ("id", "item_id", "itemid", "movieid", "movie_id", "artistid", "asin", "parent_asin", "item")
 TITLE_COLUMNS: Final = ("title", "name", "movie_title", "item_title", "product_title")
 ATTRIBUTE_COLUMNS: Final = ("genres", "genre", "class", "categories", "category", "main_category", "tags", "brand")
-TESTS: Final = (("train", "test"), (".base", ".test"))
+PARTS: Final = {"test": (("train", "test"), (".base", ".test")),
+                "valid": (("train", "valid"), ("train", "validation"), ("train", "val"), ("train", "dev"))}  # fmt: skip
+"""What stands for the word of the training file in the names of the others of a division that the source made."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Place:
     """The files of a source; None where there is none of the kind."""
 
     events: Path
+    valid: Path | None = None
     test: Path | None = None
     items: Path | None = None
     links: Path | None = None
@@ -39,7 +43,7 @@ class Place:
 
 def find(source: Path) -> Place:
     """The files of a source. Raises DataError where no file looks like events."""
-    events = source
+    events = source = Path(place_of(str(source), RATINGS))
     if source.is_dir():
         found = _events_in(source)
         if found is None:
@@ -47,23 +51,33 @@ def find(source: Path) -> Place:
         events = found
     elif not source.is_file():
         raise DataError(f"{printable(str(source))}: no such file or folder.")
-    folder, stem = events.parent, events.stem
+    folder, stem = events.parent, events.stem.removesuffix(".train")
     items = [folder / name for name in ITEMS] + [folder / f"{stem}.item"]
     links = [folder / name for name in LINKS] + [folder / f"{stem}.net"]
-    test = next(
-        (
-            events.with_name(events.name.replace(train, test))
-            for train, test in TESTS
-            if train in events.name and events.with_name(events.name.replace(train, test)).is_file()
-        ),
-        None,
-    )
     return Place(
         events,
-        test,
+        _beside(events, "valid"),
+        _beside(events, "test"),
         next((path for path in items if path.is_file() and path != events), None),
         next((path for path in links if path.is_file()), None),
     )
+
+
+def _beside(events: Path, part: str) -> Path | None:
+    """The file of another part, where the name of this one says that it is the training."""
+    words = [(train, other) for train, other in PARTS[part] if train in events.name]
+    others = (events.with_name(events.name.replace(train, other)) for train, other in words)
+    return next((path for path in others if path.is_file()), None)
+
+
+def recognised(source: str) -> str | None:
+    """Why a source looks like events, in a few words, or None: quick."""
+    try:
+        if known(source, RATINGS):
+            return f"the data set {source}"
+        return fits(find(Path(source)).events) or None if Path(source).exists() else None
+    except (DataError, OSError):
+        return None
 
 
 def _events_in(folder: Path) -> Path | None:
@@ -76,8 +90,8 @@ def _events_in(folder: Path) -> Path | None:
     usual = [named[name] for name in EVENTS if name in named and fits(named[name])]
     others = [path for path in named.values() if path.suffix == ".inter"]
     others += [path for path in named.values() if path.name not in (*ITEMS, *LINKS) and fits(path)]
-    if usual or others:
-        return [*usual, *others][0]
+    if usual or others:  # of a division that the source made, the training is where the others are found from
+        return [*usual, *sorted(others, key=lambda path: "train" not in path.name)][0]
     folders = [path for path in there if path.is_dir()]
     return _events_in(folders[0]) if len(folders) == 1 and not any(fits(p) for p in named.values()) else None
 
@@ -195,13 +209,13 @@ def _movielens_100k(path: Path, text: str) -> tuple[Mapping[str, str], Mapping[s
     return titles, attributes
 
 
-def read_links(place: Place, entries: list[Entry]) -> Iterator[tuple[int, str, str]]:
-    """Line, and the two people of each link."""
+def read_links(place: Place, people: Container[str], entries: list[Entry]) -> Iterator[tuple[int, str, str]]:
+    """Line, and the two people of each link. A first row of numbers, or of people, is no header."""
     if place.links is None:
         return
     text = decoded(place.links, entries)
     header, rows = read_table(str(place.links), text, delimiter_of(text))
-    if all(is_number(word) for word in header):
+    if all(is_number(word) for word in header) or all(word in people for word in header[:2]):
         rows = [(1, tuple(header)), *rows]
     for line, values in rows:
         yield line, values[0].strip(), values[1].strip() if len(values) > 1 else ""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime
 import math
 import re
+from array import array
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -40,6 +41,8 @@ COUNT_COLUMNS: Final = ("weight", "plays", "playcount", "play_count", "count")
 TIME_COLUMNS: Final = (
     "timestamp", "unixreviewtime", "unix_timestamp", "time", "datetime", "date", "sort_timestamp", "rated_at",
 )  # fmt: skip
+MOST: Final = 1e12
+"""How large a rating or a count may be: squares of it are still numbers in single precision."""
 TOLD_SINGLY: Final = 200
 """Refused rows of a kind that get a line of their own in the ledger; the others are counted in one."""
 
@@ -119,21 +122,30 @@ class _Rows:
     rated: bool
 
 
+@dataclass
+class _Told:
+    """What rows told so far: the number of each person and item, by name, and the events in the order of the files."""
+
+    people: dict[str, int] = field(default_factory=dict)
+    items: dict[str, int] = field(default_factory=dict)
+    person: array[int] = field(default_factory=lambda: array("q"))
+    item: array[int] = field(default_factory=lambda: array("q"))
+    rating: array[float] = field(default_factory=lambda: array("d"))
+    time: array[float] = field(default_factory=lambda: array("d"))
+
+
 def read_interactions(source: str | Path, columns: Columns | None = None) -> Interactions:
     """The events of a file or folder. Raises DataError where there are none, or with the columns that there are."""
     place = files.find(Path(source))
     ledger, columns = Ledger(), columns or Columns()
-    parts: list[tuple[_Rows, bool]] = []
-    for path, test in [(place.events, False), *([(place.test, True)] if place.test else [])]:
-        parts.append((_rows(path, columns, ledger), test))
-    people: dict[str, int] = {}
-    items: dict[str, int] = {}
-    told: list[tuple[int, int, float, float, bool]] = []
-    total = 0
-    for part, test in parts:
-        total += len(part.rows)
-        told += _events(part, test, people, items, ledger)
-    if not told:
+    told, total, rated, held_from = _Told(), 0, False, 0
+    for path in (place.events, place.valid, place.test):
+        if path is not None:
+            part = _rows(path, columns, ledger)
+            total, rated = total + len(part.rows), rated or part.rated
+            held_from = len(told.person)
+            _events(part, told, ledger)
+    if not told.person:
         first = f"; the first: {ledger.entries[0].reason}" if ledger.entries else ""
         raise DataError(f"{printable(str(source))}: no row names a user and an item{first}")
     if 2 * ledger.count > total:
@@ -141,14 +153,15 @@ def read_interactions(source: str | Path, columns: Columns | None = None) -> Int
             f"{printable(str(source))}: {ledger.count:,} of {total:,} rows cannot be used; the first: "
             f"{ledger.entries[0].file}: {ledger.entries[0].reason}"
         )
-    person, item, rating, time, held = (np.array(column) for column in zip(*told, strict=True))
-    keep = _last_of_pairs(person, item, len(items), place.events.name, ledger)
+    person, item = np.array(told.person, np.int64), np.array(told.item, np.int64)
+    rating, time = np.array(told.rating, np.float64), np.array(told.time, np.float64)
+    held = (np.arange(len(person)) >= held_from) & (place.test is not None)
+    keep = _last_of_pairs(person * len(told.items) + item, time, held, place.events.name, ledger)
     titles, attributes = files.read_items(place, ledger.entries)
-    links = _links(place, people, ledger)
+    links = _links(place, told.people, ledger)
     return Interactions(
-        place.events.name, tuple(people), tuple(items), person[keep].astype(np.int64), item[keep].astype(np.int64),
-        rating[keep].astype(np.float64), time[keep].astype(np.float64), held[keep].astype(bool),
-        parts[0][0].rated and not np.isnan(rating).all(), titles, attributes, links, tuple(ledger.closed()),
+        place.events.name, tuple(told.people), tuple(told.items), person[keep], item[keep], rating[keep], time[keep],
+        held[keep], rated and not np.isnan(rating).all(), titles, attributes, links, tuple(ledger.closed()),
     )  # fmt: skip
 
 
@@ -207,14 +220,12 @@ def _baskets(text: str) -> list[tuple[int, tuple[str, ...]]]:
     return rows
 
 
-def _events(
-    part: _Rows, test: bool, people: dict[str, int], items: dict[str, int], ledger: Ledger
-) -> list[tuple[int, int, float, float, bool]]:
+def _events(part: _Rows, told: _Told, ledger: Ledger) -> None:
     """Numbered events of the rows that can be used; the others go to the ledger."""
     user, item, rating, time = part.places
     needed = max(part.places) + 1
     number_of_time = _times(part)
-    told = []
+    people, items = told.people, told.items
     for line, values in part.rows:
         if len(values) < needed:
             ledger.add(part.name, line, f"{len(values)} values where {needed} are needed")
@@ -223,25 +234,27 @@ def _events(
         if not who or not what:
             ledger.add(part.name, line, "no user" if not who else "no item")
             continue
-        value = _number(values[rating]) if rating >= 0 else math.nan
+        value = _number(values[rating], MOST) if rating >= 0 else math.nan
         when = number_of_time(values[time]) if time >= 0 else math.nan
         if value is None:
-            ledger.add(part.name, line, "the rating is no number")
+            ledger.add(part.name, line, f"the rating is no number, or beyond {MOST:g}")
         elif when is None:
             ledger.add(part.name, line, "the time is neither a number nor a date")
         else:
-            told.append((people.setdefault(who, len(people)), items.setdefault(what, len(items)), value, when, test))
-    return told
+            told.person.append(people.setdefault(who, len(people)))
+            told.item.append(items.setdefault(what, len(items)))
+            told.rating.append(value)
+            told.time.append(when)
 
 
-def _number(word: str) -> float | None:
+def _number(word: str, most: float = math.inf) -> float | None:
     if not word.strip():
         return math.nan
     try:
         value = float(word)
     except ValueError:
         return None
-    return value if math.isfinite(value) else None
+    return value if math.isfinite(value) and abs(value) <= most else None
 
 
 def _times(part: _Rows) -> Callable[[str], float | None]:
@@ -259,13 +272,17 @@ def _date(word: str) -> float | None:
     return (when if when.tzinfo else when.replace(tzinfo=datetime.UTC)).timestamp()
 
 
-def _last_of_pairs(person: Array, item: Array, items: int, file: str, ledger: Ledger) -> Array:
-    """Positions of the events, each pair of a person and an item once: the last time it stands in the files."""
-    pairs = person.astype(np.int64) * items + item.astype(np.int64)
-    _, first = np.unique(pairs[::-1], return_index=True)
-    keep: Array = np.sort(len(pairs) - 1 - first)
+def _last_of_pairs(pairs: Array, time: Array, held: Array, file: str, ledger: Ledger) -> Array:
+    """Positions of the events, each pair of a person and an item once: the latest in time, else the last in the files.
+
+    What the source itself holds back stays held back, whatever was before.
+    """
+    when = np.nan_to_num(time.astype(np.float64), nan=-np.inf)
+    order = np.lexsort((np.arange(len(pairs)), when, held))[::-1]
+    _, first = np.unique(pairs[order], return_index=True)
+    keep: Array = np.sort(order[first])
     if (again := len(pairs) - len(keep)) > 0:
-        reason = f"{again:,} rows name a user and an item that a later row names too; the last one counts"
+        reason = f"{again:,} rows name a user and an item that another row names too; the latest one counts"
         ledger.entries.append(Entry(file, "event", reason))
     return keep
 
@@ -273,7 +290,7 @@ def _last_of_pairs(person: Array, item: Array, items: int, file: str, ledger: Le
 def _links(place: files.Place, people: Mapping[str, int], ledger: Ledger) -> Array:
     """Pairs of people who know or trust each other; a link to nobody known is in the ledger."""
     links = []
-    for line, one, other in files.read_links(place, ledger.entries):
+    for line, one, other in files.read_links(place, people, ledger.entries):
         if one in people and other in people:
             links.append((people[one], people[other]))
         else:

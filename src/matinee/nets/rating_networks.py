@@ -8,12 +8,10 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from matinee.nets.recommenders import Recommender, numbers
+from matinee.nets.recommenders import Recommender, by_length, numbers
 
 COVERED: Final = 4000
 """Items, the most often rated first, between which covariances are kept; the others have a mean and a deviation."""
-AT_ONCE: Final = 1 << 24
-"""Numbers in the systems of equations that are solved at once."""
 
 
 class Biases(Recommender):
@@ -80,13 +78,11 @@ class Gaussian(Recommender):
         rows = (which - 1).clamp(0, self.covered - 1)
         rest = (values - self.mean[rows]) * inside
         weights = torch.zeros_like(rest)
-        few = max(1, AT_ONCE // rows.shape[1] ** 2)
-        for first in range(0, len(rows), few):
-            part = slice(first, first + few)
+        for part in by_length(events):
             here, there = rows[part], inside[part]
             system = self.covariance[here[:, :, None], here[:, None, :]] * (there[:, :, None] & there[:, None, :])
             system = system + torch.diag_embed(torch.where(there, self.noise, 1.0))
-            weights[part] = torch.linalg.solve(system, rest[part][..., None])[..., 0] * there
+            weights[part] = torch.cholesky_solve(rest[part][..., None], torch.linalg.cholesky(system))[..., 0] * there
         return rows, weights
 
     def forward(self, events: Tensor) -> Tensor:
@@ -147,17 +143,26 @@ def fit_biases(network: Biases, ratings: Ratings, pull: float = 5.0) -> Tensor:
 class Kernel:
     """Of what the covariance is made, in shares of the variance of what items and people do not explain.
 
-    noise: what nothing explains. kinds: what items of like kinds share. rank: main directions that are kept.
+    noise: what nothing explains. kinds: what items of like kinds share. own: what an item has for itself. rank: main
+    directions that are kept. shrinking: people who must have rated two items both until their covariance is believed by
+    half.
     """
 
     noise: float = 1.0
-    kinds: float = 0.07
-    rank: int = 15
+    kinds: float = 0.03
+    own: float = 0.03
+    rank: int = 20
+    shrinking: float = 100.0
 
 
-TRIED: Final = {"noise": (0.7, 0.85, 1.0, 1.2), "kinds": (0.0, 0.04, 0.07, 0.12, 0.2), "rank": (8, 15, 25, 40)}
-SHRINKING: Final = 100.0
-"""People who must have rated two items both until their covariance is believed by half."""
+TRIED: Final = {
+    "shrinking": (30.0, 100.0, 300.0, 1000.0),
+    "rank": (5, 10, 20, 40, 80),
+    "noise": (0.5, 0.7, 1.0, 1.4, 2.0),
+    "kinds": (0.0, 0.03, 0.1, 0.3),
+    "own": (0.01, 0.03, 0.1, 0.3),
+}
+"""What is tried for each, the others as they are: round numbers, each about as far from the next."""
 
 
 def fit_gaussian(network: Gaussian, ratings: Ratings, kinds: Tensor) -> Kernel:
@@ -196,24 +201,27 @@ class _Known:
         who, item = ratings.person[inside], ratings.item[inside]
         rest = (ratings.value - self.mean[ratings.item] - person[ratings.person])[inside]
         self.variance, self.generosity = max(float(rest.var()), 1e-6), max(float(person.var()), 1e-6)
-        products, both = torch.zeros(2, covered, covered)
+        self.products, self.both = torch.zeros(2, covered, covered)
         for first in range(0, ratings.people, 1024):
             some = (who >= first) & (who < first + 1024)
             rows, ones = torch.zeros(2, min(1024, ratings.people - first), covered)
             rows[who[some] - first, item[some]] = rest[some]
             ones[who[some] - first, item[some]] = 1.0
-            products.addmm_(rows.T, rows)
-            both.addmm_(ones.T, ones)
-        shrunk = (products / (both + SHRINKING)).fill_diagonal_(0)
-        self.values, self.vectors = torch.linalg.eigh(shrunk)
+            self.products.addmm_(rows.T, rows)
+            self.both.addmm_(ones.T, ones)
+        self.directions: dict[float, tuple[Tensor, Tensor]] = {}
         self.kinds = kinds[:covered] / kinds[:covered].sum(1, keepdim=True).clamp(min=1).sqrt()
 
     def fill(self, network: Gaussian, kernel: Kernel) -> None:
         """Mean, covariance and noise of a network."""
-        rank = min(kernel.rank, len(self.values))
-        main = self.vectors[:, -rank:] * self.values[-rank:].clamp(min=0).sqrt()
+        if kernel.shrinking not in self.directions:
+            shrunk = (self.products / (self.both + kernel.shrinking)).fill_diagonal_(0)
+            self.directions[kernel.shrinking] = torch.linalg.eigh(shrunk)
+        values, vectors = self.directions[kernel.shrinking]
+        rank = min(kernel.rank, len(values))
+        main = vectors[:, -rank:] * values[-rank:].clamp(min=0).sqrt()
         whole = main @ main.T + kernel.kinds * self.variance * (self.kinds @ self.kinds.T) + self.generosity
-        whole.diagonal().add_(0.025 * self.variance)
+        whole.diagonal().add_(kernel.own * self.variance)
         with torch.no_grad():
             network.mean.copy_(self.mean)
             network.covariance.copy_(whole)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from matinee.nets.rating_networks import Biases, Gaussian, Ratings, fit_biases, fit_gaussian
-from matinee.nets.recommenders import Blend, Factors, Linear, Popular, Recommender
+from matinee.nets.recommenders import Blend, Factors, Lesson, Linear, Popular, Recommender
 from matinee.nets.recommenders_closed import Chosen, fit_factors, fit_linear, gram
 from matinee.nets.recommenders_learned import Autoencoder, Graph, Pairwise, Sequence, fit_graph
 
@@ -22,16 +22,18 @@ CLOSED: Final = ("popular", "linear", "factors", *RATING)
 
 @dataclass(frozen=True)
 class Plan:
-    """What a network is made of. penalty None: chosen on people held back."""
+    """What a network is made of. penalty and alike None: chosen on people held back."""
 
     network: str
     items: int
+    people: int
     size: int
     dropout: float
     length: int
     social: bool
     penalty: float | None
     power: float
+    alike: float | None
 
 
 ADVICE: Final[Mapping[str, Mapping[str, Any]]] = {
@@ -43,9 +45,18 @@ ADVICE: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 
 
-def size_of(network: str, size: int | None) -> int:
+FEW: Final = 2000
+"""People of whom so many factors cannot be told."""
+
+
+def size_of(network: str, size: int | None, people: int) -> int:
     """Factors, code or states of a network where the user names no number."""
-    return size or {"autoencoder": 200, "blend": 200, "sequence": 64}.get(network, 64)
+    return size or {"autoencoder": 200, "blend": 200, "factors": factors_for(people)}.get(network, 64)
+
+
+def factors_for(people: int) -> int:
+    """32 for few people, else 64: the better on MovieLens-100K and on 1M, inside the training parts."""
+    return 32 if people < FEW else 64
 
 
 def build(plan: Plan) -> Recommender:
@@ -54,7 +65,7 @@ def build(plan: Plan) -> Recommender:
     if name == "popular":
         return Popular(items)
     if name == "linear":
-        return Linear(items)
+        return Linear(items, social=plan.social)
     if name == "factors":
         return Factors(items, plan.size)
     if name == "pairwise":
@@ -67,10 +78,8 @@ def build(plan: Plan) -> Recommender:
     if name == "sequence":
         return Sequence(items, plan.size, layers=2, length=plan.length, dropout=plan.dropout)
     if name == "blend":
-        members = nn.ModuleDict(
-            {"linear": Linear(items), "factors": Factors(items, 64), "autoencoder": _autoencoder(plan)}
-        )
-        return Blend(members, items)
+        closed = {"linear": Linear(items, social=plan.social), "factors": Factors(items, factors_for(plan.people))}
+        return Blend(nn.ModuleDict({**closed, "autoencoder": _autoencoder(plan)}), items)
     if name in ("mean", "biases"):
         return Biases(items, flat=name == "mean")
     return Gaussian(items)
@@ -80,16 +89,16 @@ def _autoencoder(plan: Plan) -> Autoencoder:
     return Autoencoder(plan.items, 3 * plan.size, plan.size, dropout=plan.dropout, beta=0.2)
 
 
-def fit_ranking(network: nn.Module, chosen: Chosen, plan: Plan) -> None:
-    """All that a network learns of who chose what before the first step."""
+def fit_ranking(network: nn.Module, chosen: Chosen, plan: Plan, friends: Chosen | None = None) -> None:
+    """All that a network learns of who chose what, and of what friends chose, before the first step."""
     if isinstance(network, Blend):
         for member in network.members.values():
-            fit_ranking(member, chosen, plan)
+            fit_ranking(member, chosen, plan, friends)
     elif isinstance(network, Popular):
         with torch.no_grad():
             network.counts.copy_(chosen.counts())
     elif isinstance(network, Linear):
-        fit_linear(network, chosen, plan.penalty, plan.power)
+        fit_linear(network, chosen, plan.penalty, plan.power, plan.alike, friends if plan.social else None)
     elif isinstance(network, Factors):
         fit_factors(network, chosen, passes=6, absent=0.2, penalty=0.012)
     elif isinstance(network, Graph):
@@ -100,28 +109,27 @@ def fit_ranking(network: nn.Module, chosen: Chosen, plan: Plan) -> None:
             network.head.bias.copy_((counts / counts.sum()).log() - (counts / counts.sum()).log().mean())
 
 
-def fit_rating(network: nn.Module, chosen: Chosen, value: Tensor, kinds: Tensor) -> None:
-    """All that a network learns of the values of events (events,), NaN where there is none; kinds (items, kinds)."""
-    known = ~value.isnan()
-    ratings = Ratings(chosen.person[known], chosen.item[known], value[known], chosen.people, chosen.items)
+def fit_rating(network: nn.Module, chosen: Chosen, kinds: Tensor) -> None:
+    """All that a network learns of ratings, the shares of events, NaN where there is none; kinds (items, kinds)."""
+    value = chosen.share if chosen.share is not None else torch.full(chosen.item.shape, torch.nan)
+    known = chosen.of(~value.isnan())
+    person, item, value = (each.cpu() for each in (known.person, known.item, value[~value.isnan()]))  # quick anywhere
+    ratings = Ratings(person, item, value, chosen.people, chosen.items)
     if isinstance(network, Biases):
         fit_biases(network, ratings)
     elif isinstance(network, Gaussian):
         fit_gaussian(network, ratings, kinds)
 
 
-def loss(logits: Tensor, wanted: Tensor) -> Tensor:
-    """Cross-entropy (n, items) with numbers (n,), or with shares (n, items) that need not sum to one; a mean over n."""
+def loss(lesson: Lesson) -> Tensor:
+    """Cross-entropy with numbers, or with shares that need not sum to one, a mean over n; and the mean of the costs."""
+    logits, wanted, cost = lesson
+    if not len(logits):  # there is nothing in these histories to learn from
+        return logits.sum()
     if not wanted.is_floating_point():
         return nn.functional.cross_entropy(logits.float(), wanted)
-    return -(logits.float().log_softmax(-1) * wanted).sum(-1).mean()
-
-
-def divergence(network: nn.Module) -> Tensor:
-    """What a variational code costs: its divergence from a standard normal one, by its weight; else nothing."""
-    members = network.members.values() if isinstance(network, Blend) else [network]
-    costs = [member.cost for member in members if isinstance(member, Autoencoder) and member.cost is not None]
-    return torch.stack(costs).sum() if costs else torch.zeros(())
+    value = -(logits.float().log_softmax(-1) * wanted).sum(-1).mean()
+    return value if cost is None else value + cost.mean()
 
 
 def stacked(parts: Sequence_[Tensor]) -> Tensor:

@@ -5,33 +5,48 @@ All take histories as two int64 tensors, the person and the item of every event,
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from matinee.nets.recommenders import USUAL, Blend, Factors, Linear, folded
 
 PENALTIES: Final = (50.0, 100.0, 200.0, 350.0, 500.0, 700.0, 1000.0, 1500.0, 2500.0, 5000.0)
 """What is tried for the linear network's penalty where the user names none."""
-BLOCK: Final = 512
+BLOCK: Final = 2048
 """People whose rows are dense at once."""
+PANEL: Final = 512
+"""Items whose products with all that come behind them are made at once."""
+ALIKE: Final = (0.0, 0.5, 1.0, 2.0, 4.0)
+"""What is tried for the share of people alike in it."""
+KIN: Final = (0.0, 0.05, 0.1, 0.2, 0.4)
+"""What is tried for the share of what friends chose."""
+EVEN: Final = 2.0
+"""By how much its penalty is larger."""
+SCALED_ON: Final = 512
+"""People on whose scores both kinds of weights are brought to one scale."""
 TRIED_ON: Final = 2000
-"""People at most that a penalty is tried on."""
-ITEMS_TRIED: Final = 4000
+"""People at most that they are tried on."""
+ITEMS_TRIED: Final = 2000
 AT: Final = 10
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """Who chose what: person and item of every event, int64 (events,), ordered by person; how many there are."""
+    """Who chose what: person and item of every event, int64 (events,), ordered by person; how many there are.
+
+    share: how much each event counts, float32 (events,); None: one each.
+    """
 
     person: Tensor
     item: Tensor
     people: int
     items: int
+    share: Tensor | None = None
 
     def dense(self, first: int, last: int) -> Tensor:
         """Rows of the people from `first` to before `last`, float32 (last - first, items)."""
@@ -40,6 +55,19 @@ class Chosen:
         rows = torch.zeros(last - first, self.items, device=self.item.device)
         rows[self.person[begin:end] - first, self.item[begin:end]] = 1.0
         return rows
+
+    def rows(self, people: Tensor) -> Tensor:
+        """Rows of some people, float32 (people asked for, items)."""
+        place = torch.full((self.people,), -1, device=self.item.device)
+        place[people] = torch.arange(len(people), device=self.item.device)
+        here = place[self.person] >= 0
+        rows = torch.zeros(len(people), self.items, device=self.item.device)
+        rows[place[self.person[here]], self.item[here]] = 1.0 if self.share is None else self.share[here]
+        return rows
+
+    def first(self, items: int) -> Chosen:
+        """The events of the first items alone: those that are chosen most often."""
+        return dataclasses.replace(self.of(self.item < items), items=items)
 
     def counts(self) -> Tensor:
         """How many people chose each item (items,)."""
@@ -51,7 +79,8 @@ class Chosen:
 
     def of(self, keep: Tensor) -> Chosen:
         """Some of the events, by a mask."""
-        return Chosen(self.person[keep], self.item[keep], self.people, self.items)
+        share = None if self.share is None else self.share[keep]
+        return Chosen(self.person[keep], self.item[keep], self.people, self.items, share)
 
 
 def gram(chosen: Chosen, power: float) -> Tensor:
@@ -59,22 +88,41 @@ def gram(chosen: Chosen, power: float) -> Tensor:
 
     power: a person with n items counts n to the power of -power, so that those who chose nearly all say less.
     """
-    weight = chosen.lengths().clamp(min=1) ** -power
-    weight = weight / weight.mean()
+    lengths = chosen.lengths().clamp(min=1)
+    weight = (lengths / lengths.mean()) ** -power
     whole = torch.zeros(chosen.items, chosen.items, device=chosen.item.device)
+    panels = range(0, chosen.items, PANEL)
     for first in range(0, chosen.people, BLOCK):
         last = min(first + BLOCK, chosen.people)
         rows = chosen.dense(first, last)
-        whole.addmm_(rows.T, rows * weight[first:last, None])
+        weighed = rows * weight[first:last, None]
+        for left in panels:  # the products are symmetric: what is left of the panel is known already
+            whole[left : left + PANEL, left:].addmm_(rows[:, left : left + PANEL].T, weighed[:, left:])
+    for left in panels:
+        whole[left + PANEL :, left : left + PANEL] = whole[left : left + PANEL, left + PANEL :].T
     return whole
 
 
-def linear_weights(products: Tensor, penalty: float) -> Tensor:
+def item_weights(products: Tensor, penalty: float) -> Tensor:
     """The weights (items, items), with zeros on the diagonal, that best make each item of the others (Steck, 2019)."""
     system = products.clone()
     system.diagonal().add_(penalty)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(system))
     weights = inverse.div_(-inverse.diagonal().clone())
+    weights.fill_diagonal_(0)
+    return weights
+
+
+def people_weights(even: Tensor, products: Tensor, penalty: float) -> Tensor:
+    """The weights (items, items) by which people alike tell a history, zeros on the diagonal.
+
+    Kernel ridge regression over people: histories of unit length are asked what else their people chose, and answer by
+    their cosine with the one that asks (even: the products of all with the power 1, products: with the power 1/2).
+    With a linear kernel it is ridge regression over items, so that nobody's history need be kept.
+    """
+    system = even.clone()
+    system.diagonal().add_(penalty)
+    weights = torch.cholesky_solve(products, torch.linalg.cholesky(system))
     weights.fill_diagonal_(0)
     return weights
 
@@ -92,36 +140,96 @@ def ndcg(scores: Tensor, seen: Tensor, wanted: Tensor, at: int = AT) -> Tensor:
     return torch.where(count > 0, hits.sum(1) / ideal, torch.nan)
 
 
-def fit_linear(network: Linear, chosen: Chosen, penalty: float | None, power: float) -> float:
-    """Fill the weights; a penalty of None is chosen on people held back. Returns the penalty."""
-    if penalty is None:
-        penalty = best_penalty(chosen, power)
+class Pair:
+    """The two kinds of weights of the linear network, of one set of histories."""
+
+    def __init__(self, chosen: Chosen, power: float, alike: bool) -> None:
+        self.chosen, self.items = chosen, gram(chosen, power)
+        self.people = (gram(chosen, 1.0), gram(chosen, 0.5) if power != 0.5 else self.items) if alike else None
+
+    def weights(self, penalty: float) -> list[Tensor]:
+        """Both (items, items), the second brought to where scores made of it deviate as much as of the first."""
+        first = item_weights(self.items, penalty)
+        if self.people is None:
+            return [first]
+        second = people_weights(*self.people, EVEN * penalty)
+        some = self.chosen.dense(0, min(SCALED_ON, self.chosen.people))
+        return [first, second.mul_(_brought(some @ first, some @ second))]
+
+
+def _brought(scores: Tensor, others: Tensor) -> Tensor:
+    """By what others (people, items) are to be multiplied to deviate over the items as much as the scores do.
+
+    People of whom the others say nothing do not count.
+    """
+    some = others.any(1)
+    return (
+        scores[some].std(1).mean() / others[some].std(1).mean().clamp(min=1e-12) if some.any() else scores.new_ones(())
+    )
+
+
+def fit_linear(
+    network: Linear,
+    chosen: Chosen,
+    penalty: float | None,
+    power: float,
+    alike: float | None,
+    friends: Chosen | None = None,
+) -> None:
+    """Fill the weights; what is None is chosen on people held back, and so is how much friends count."""
+    kin = 0.0
+    if penalty is None or alike is None or friends is not None:
+        penalty, alike, kin = best_linear(chosen, penalty, power, alike, friends)
+    weights = _joined(Pair(chosen, power, alike > 0).weights(penalty), alike)
     with torch.no_grad():
-        network.weights.copy_(linear_weights(gram(chosen, power), penalty))
-    return penalty
+        network.weights.copy_(weights)
+        if kin and friends is not None:
+            some = torch.arange(min(SCALED_ON, chosen.people), device=chosen.item.device)
+            near = nn.functional.normalize(friends.rows(some), dim=1)
+            network.kin.fill_(kin * float(_brought(chosen.rows(some) @ weights, near)))
 
 
-def best_penalty(chosen: Chosen, power: float) -> float:
-    """The penalty that ranks best a fifth of all events, held back, for 2,000 people at most."""
-    few = min(chosen.items, ITEMS_TRIED)  # numbered from the most often chosen on: the rest changes little
-    here = chosen.item < few
-    chosen = Chosen(chosen.person[here], chosen.item[here], chosen.people, few)
-    generator = torch.Generator().manual_seed(0)
-    device = chosen.item.device
+def _joined(parts: Sequence[Tensor], alike: float) -> Tensor:
+    return parts[0].add_(parts[1], alpha=alike) if len(parts) > 1 else parts[0]
+
+
+def best_linear(
+    chosen: Chosen, penalty: float | None, power: float, alike: float | None, friends: Chosen | None = None
+) -> tuple[float, float, float]:
+    """The penalty, the share of people alike and that of friends which rank best a fifth of all events, held back.
+
+    Tried on 2,000 people at most, and on items that are chosen often: the rest changes little.
+    """
+    chosen = chosen.first(min(chosen.items, ITEMS_TRIED))
+    generator, device = torch.Generator().manual_seed(0), chosen.item.device
     hidden = torch.rand(len(chosen.item), generator=generator).to(device) < 0.2
-    products = gram(chosen.of(~hidden), power)
     asked = torch.randperm(chosen.people, generator=generator)[:TRIED_ON].to(device)
-    place = torch.zeros(chosen.people, dtype=torch.long, device=device)
-    place[asked] = torch.arange(len(asked), device=device)
-    apart = torch.isin(chosen.person, asked)
-    seen, wanted = torch.zeros(2, len(asked), chosen.items, device=device)
-    seen[place[chosen.person[apart & ~hidden]], chosen.item[apart & ~hidden]] = 1
-    wanted[place[chosen.person[hidden]], chosen.item[hidden]] = 1
+    known, wanted = chosen.of(~hidden), chosen.of(hidden).rows(asked)
+    seen, pair = known.rows(asked), Pair(known, power, alike != 0)
+    best: dict[float, float] = {}
 
-    def score(penalty: float) -> float:
-        return float(ndcg(seen @ linear_weights(products, penalty), seen, wanted).nanmean())
+    def score(value: float) -> float:
+        first, *second = (seen @ weights for weights in pair.weights(value))
+        trials = [alike] if alike is not None else ALIKE
+        told = {share: float(ndcg(first + share * second[0] if second else first, seen, wanted).nanmean())
+                for share in trials}  # fmt: skip
+        best[value] = max(told, key=lambda share: told[share])
+        return told[best[value]]
 
-    return _highest(score, PENALTIES)
+    penalty = penalty if penalty is not None else _highest(score, PENALTIES)
+    if penalty not in best:
+        score(penalty)
+    if friends is None:
+        return penalty, best[penalty], 0.0
+    scores = seen @ _joined(pair.weights(penalty), best[penalty])
+    near = nn.functional.normalize(friends.first(chosen.items).rows(asked), dim=1)
+    near *= _brought(scores, near)
+    plain = ndcg(scores, seen, wanted)
+    gains = {kin: ndcg(scores + kin * near, seen, wanted) - plain for kin in KIN}
+    kin = max(KIN, key=lambda kin: float(gains[kin].nanmean()))
+    gain = gains[kin][~gains[kin].isnan()]
+    sure = float(gain.mean()) > 2 * float(gain.std()) / len(gain) ** 0.5  # little more is luck
+    return penalty, best[penalty], kin if sure else 0.0
 
 
 def _highest(score: Callable[[float], float], values: Sequence[float]) -> float:

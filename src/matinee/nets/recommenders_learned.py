@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from matinee.nets.recommenders import FRIENDS, Recommender, alike, multi_hot, numbers, shares
+from matinee.nets.recommenders import FRIENDS, Lesson, Recommender, alike, multi_hot, numbers, shares
+
+ASKED: Final = 1024
+"""Places of which the next item is asked in a step of the sequence network, at most."""
 
 
 def _thinned(events: Tensor, share: float, training: bool) -> Tensor:
@@ -30,7 +35,6 @@ class Autoencoder(Recommender):
         for layer in (self.first, self.code, self.back, self.head):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.normal_(layer.bias, std=0.001)
-        self.cost: Tensor | None = None
 
     def _coded(self, events: Tensor) -> Tensor:
         """Mean and log variance of the code (batch, 2 * size)."""
@@ -47,17 +51,17 @@ class Autoencoder(Recommender):
         """Logits (batch, items)."""
         return self._decoded(self._coded(events)[:, : self.size])
 
-    def learn(self, events: Tensor) -> tuple[Tensor, Tensor]:
+    def learn(self, events: Tensor) -> Lesson:
         """Logits for all of the history, counted and not as shares, so that long histories say more.
 
-        `cost` is what the code costs beside them: its divergence from a standard normal one, by `beta`.
+        A code costs its divergence from a standard normal one, by `beta`.
         """
         chosen = multi_hot(events, self.items)
         usual = chosen.sum(1).mean().clamp(min=1)
         mean, spread = self._coded(events).float().chunk(2, 1)
-        self.cost = -0.5 * self.beta / usual * (1 + spread - mean**2 - spread.exp()).sum(1).mean()
+        cost = -0.5 * self.beta / usual * (1 + spread - mean**2 - spread.exp()).sum(1)
         code = mean + torch.randn_like(mean) * (0.5 * spread).exp()
-        return self._decoded(code), chosen / usual
+        return Lesson(self._decoded(code), chosen / usual, cost)
 
     def contributions(self, events: Tensor, items: Tensor) -> Tensor:
         """By the likeness of what items put into the network and what makes them come out."""
@@ -87,14 +91,14 @@ class Pairwise(Recommender):
         scores: Tensor = self.head(code)
         return scores
 
-    def learn(self, events: Tensor) -> tuple[Tensor, Tensor]:
+    def learn(self, events: Tensor) -> Lesson:
         """Log odds of each chosen item against one that was not chosen, drawn by lot, as two logits (n, 2)."""
         scores, chosen = self(_thinned(events, self.dropout, True)).float(), multi_hot(events, self.items)
         row, item = chosen.nonzero(as_tuple=True)
         other = torch.randint(0, self.items, item.shape, device=item.device)
         clean = chosen[row, other] == 0
         pairs = torch.stack([scores[row, item], scores[row, other]], 1)[clean]
-        return pairs, torch.zeros(len(pairs), dtype=torch.long, device=pairs.device)
+        return Lesson(pairs, torch.zeros(len(pairs), dtype=torch.long, device=pairs.device))
 
     def contributions(self, events: Tensor, items: Tensor) -> Tensor:
         """By the products of factors."""
@@ -141,9 +145,10 @@ class Graph(Recommender):
         scores: Tensor = self.head(code)
         return scores
 
-    def learn(self, events: Tensor) -> tuple[Tensor, Tensor]:
+    def learn(self, events: Tensor) -> Lesson:
         """Logits from a thinned history, for all of it."""
-        return self._scores(_thinned(events, self.dropout, self.training)), shares(multi_hot(events, self.items))
+        logits = self._scores(_thinned(events, self.dropout, self.training))
+        return Lesson(logits, shares(multi_hot(events, self.items)))
 
     def contributions(self, events: Tensor, items: Tensor) -> Tensor:
         """By the products of what goes in and what comes out."""
@@ -160,18 +165,27 @@ class Sequence(Recommender):
         self.place = nn.Embedding(length, size)
         self.blocks = nn.ModuleList(_Block(size, 2, dropout) for _ in range(layers))
         self.last = nn.LayerNorm(size)
-        self.head = nn.Linear(size, items)
         self.drop = nn.Dropout(dropout)
+        self.often = nn.Parameter(torch.zeros(items))
         for table in (self.trunk, self.place):
             nn.init.normal_(table.weight, std=0.02)
-        nn.init.normal_(self.head.weight, std=0.02)
-        nn.init.zeros_(self.head.bias)
 
-    def _recent(self, events: Tensor) -> Tensor:
-        """The last items of each history, flush right behind zeros: numbers from 1 on (batch, length)."""
+    def _recent(self, events: Tensor, anywhere: bool = False) -> Tensor:
+        """The last items of each history, flush right behind zeros: numbers from 1 on (batch, length).
+
+        anywhere: of histories that are longer, a stretch by lot.
+        """
         which = numbers(events)
-        order = torch.argsort((which > 0).int(), dim=1, stable=True)[:, -self.length :]
-        return which.gather(1, order)
+        order = torch.argsort((which > 0).int(), dim=1, stable=True)
+        width = min(self.length, order.shape[1])
+        early = ((which > 0).sum(1) - width).clamp(min=0) * anywhere
+        early = (torch.rand(len(which), device=which.device) * (early + 1)).long()
+        places = torch.arange(order.shape[1] - width, order.shape[1], device=which.device)
+        return which.gather(1, order.gather(1, places - early[:, None]))
+
+    def _logits(self, states: Tensor) -> Tensor:
+        """The items that go in are those that come out: their vectors are the same."""
+        return functional.linear(states, self.trunk.weight[1:], self.often)
 
     def _states(self, recent: Tensor) -> Tensor:
         width = recent.shape[1]
@@ -188,23 +202,29 @@ class Sequence(Recommender):
 
     def forward(self, events: Tensor) -> Tensor:
         """Logits of the next item (batch, items)."""
-        scores: Tensor = self.head(self._states(self._recent(events))[:, -1])
-        return scores
+        return self._logits(self._states(self._recent(events))[:, -1])
 
-    def learn(self, events: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits at every place of a history (n, items), and the number of the item that came next (n,)."""
-        recent = self._recent(events)
+    def learn(self, events: Tensor) -> Lesson:
+        """Logits at places of a history (n, items), and the number of the item that came next (n,).
+
+        Places are drawn where there are many: most of a step goes into the softmax over all items.
+        """
+        recent = self._recent(events, anywhere=True)
         if recent.shape[1] < 2:
             recent = functional.pad(recent, (1, 0))
         before, after = recent[:, :-1], recent[:, 1:]
         asked = (before > 0) & (after > 0)
         if not asked.any():  # histories of one item: they are guessed from nothing
             asked = after > 0
-        return self.head(self._states(before)[asked]), after[asked] - 1
+        row, place = asked.nonzero(as_tuple=True)
+        if len(row) > ASKED:
+            some = torch.randperm(len(row), device=row.device)[:ASKED]
+            row, place = row[some], place[some]
+        return Lesson(self._logits(self._states(before)[row, place]), after[row, place] - 1)
 
     def contributions(self, events: Tensor, items: Tensor) -> Tensor:
         """By the products of what goes in and what comes out."""
-        return alike(self.trunk.weight[1:], events, items, self.head.weight)
+        return alike(self.trunk.weight[1:], events, items)
 
 
 class _Block(nn.Module):

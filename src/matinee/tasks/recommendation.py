@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -21,8 +20,9 @@ from matinee.core.settings import setting
 from matinee.core.task import Batch, Data, Origin, Task
 from matinee.media import interaction_files
 from matinee.media.asked_histories import Catalogue, listed
-from matinee.media.histories import WAYS, Division, Histories, histories, three_tastes
+from matinee.media.histories import WAYS, Division, Histories, each_once, held_back, histories, three_tastes, within
 from matinee.media.interactions import Columns, Interactions, read_interactions
+from matinee.media.named import RATINGS
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -47,6 +47,7 @@ class Recommendation(Task):
         "  reviews.jsonl with reviewerID, asin, overall, unixReviewTime   Amazon's reviews\n"
         "  user_artists.dat, user_friends.dat; ratings.txt, trust.txt     with friends, or trust"
     )
+    samples: ClassVar[Mapping[str, str]] = RATINGS
 
     items: tuple[str, ...] = ()
     titles: tuple[str, ...] = ()
@@ -68,10 +69,14 @@ class Recommendation(Task):
         None, "penalty of the linear network (auto: the best for people held back)", low=1e-3, high=1e7, log=True
     )
     long_histories: float = setting(
-        0.25, "the linear network counts a person with n items n to the power of minus this", low=0, high=2
+        0.5, "the linear network counts a person with n items n to the power of minus this", low=0, high=2
     )
+    alike: float | None = setting(
+        None, "share of what people alike chose in the linear network (0: EASE; auto: the best for people held back)",
+        low=0, high=100,
+    )  # fmt: skip
     length: int = setting(100, "last items of a history that the sequence network looks at", low=2, high=4096)
-    social: bool = setting(True, "let the graph network look at what friends chose, where links are known")
+    social: bool = setting(True, "look at what friends chose, where links are known (linear, graph, blend)")
     fewest: int = setting(1, "leave out items that fewer people chose", low=1, high=1_000_000, reading=True)
     least_rating: float | None = setting(None, "leave out events that are rated less", low=-1e9, high=1e9, reading=True)
     user_column: str = setting("", "column that names the user", reading=True)
@@ -93,13 +98,7 @@ class Recommendation(Task):
     @classmethod
     def recognise(cls, source: str) -> str | None:
         """Files of users and items, by their names and first rows."""
-        path = Path(source)
-        try:
-            if not path.is_dir() and not path.is_file():
-                return None
-            return interaction_files.fits(interaction_files.find(path).events) or None
-        except (DataError, OSError):
-            return None
+        return interaction_files.recognised(source)
 
     def read(self, source: str, progress: Progress) -> Data:
         """Who chose what, divided; a trained task keeps its items, others are left out and told."""
@@ -117,13 +116,14 @@ class Recommendation(Task):
             raise DataError(f"{source}: there are no times to split by. Choose --split random, within-user or last.")
         if self.objective == "rating" and not found.rated:
             raise DataError(f"{source}: there are no ratings to predict. Leave --objective rating out.")
-        found = selected(found, self.least_rating, self.fewest if not self.items else 1)
-        known, items, entries = numbered(found, self.items)
+        found = selected(found, self.least_rating, self.fewest, self.items)
         division = Division(self.split, self.test_share, self.valid_share, self.split_seed)
-        rows = histories(found, division, known)
+        test = held_back(found, division)
+        known, items = numbered(found, test, self.items)
+        rows = histories(found, test, division, known)
         task = self if self.items else self._knowing(found, items, rows)
         origin = Origin(
-            source, rows.manifest, rows.names, (*found.entries, *entries, *rows.entries),
+            source, rows.manifest, rows.names, (*found.entries, *rows.entries),
             frozenset({"test"} if found.test.any() else ()), task._facts(found),
         )  # fmt: skip
         parts = {name: Examples(rows.columns, chosen) for name, chosen in rows.parts.items()}
@@ -131,7 +131,7 @@ class Recommendation(Task):
 
     def _knowing(self, found: Interactions, items: Sequence[str], rows: Histories) -> Recommendation:
         examples = Examples(rows.columns, rows.parts["train"])
-        chosen = examples.ragged("history").values[_within(examples)]
+        chosen = examples.ragged("history").values[within(examples)]
         return dataclasses.replace(
             self,
             items=tuple(items),
@@ -150,9 +150,11 @@ class Recommendation(Task):
             "last": "the last event of each user",
             "time": f"the latest {self.test_share:.0%} of all events",
         }[self.split]
+        if self.split == "last" and np.isnan(found.time).all():
+            way += ", as the file has them: it tells no times"
         test = "named by the source" if found.test.any() else f"{way}, seed {self.split_seed}"
         return {
-            "users": f"{len(found.people):,}",
+            "users": f"{len(np.unique(found.person)):,}",
             "items": f"{len(self.items):,}",
             "events": f"{len(found):,}",
             "social links": f"{len(found.links):,}",
@@ -191,12 +193,16 @@ class Recommendation(Task):
         return dataclasses.replace(self, network=network)
 
     @property
+    def _befriended(self) -> bool:
+        return bool(self.links) and self.social and self.network in ("auto", "linear", "graph", "blend")
+
+    @property
     def _plan(self) -> Plan:
         from matinee.nets.recommender_choices import Plan, size_of
 
         return Plan(
-            self.network, len(self.items), size_of(self.network, self.units), self.dropout, self.length,
-            bool(self.links) and self.social, self.regularisation, self.long_histories,
+            self.network, len(self.items), self.people, size_of(self.network, self.units, self.people), self.dropout,
+            self.length, self._befriended, self.regularisation, self.long_histories, self.alike,
         )  # fmt: skip
 
     def build(self) -> nn.Module:
@@ -223,17 +229,20 @@ class Recommendation(Task):
 
         if not len(examples):
             return
-        history = examples.ragged("history")
+        examples = each_once(examples)
         device = next((t.device for t in network.state_dict().values()), torch.device("cpu"))
-        events = _within(examples)
-        item = torch.from_numpy(history.values[events].astype(np.int64) - 1).to(device)
-        person = torch.from_numpy(np.repeat(np.arange(len(examples)), examples.lengths("history"))).to(device)
-        chosen = Chosen(person, item, len(examples), len(self.items))
+
+        def told(name: str, shares: str = "") -> Chosen:
+            events = within(examples, name)
+            item = torch.from_numpy(examples.ragged(name).values[events].astype(np.int64) - 1).to(device)
+            person = torch.from_numpy(np.repeat(np.arange(len(examples)), examples.lengths(name))).to(device)
+            share = torch.from_numpy(examples.ragged(shares).values[events]).to(device) if shares else None
+            return Chosen(person, item, len(examples), len(self.items), share)
+
         if self.objective == "rating":
-            value = torch.from_numpy(examples.ragged("value").values[events]).to(device)
-            fit_rating(network, chosen, value, torch.from_numpy(self._catalogue.table))
+            fit_rating(network, told("history", "value"), torch.from_numpy(self._catalogue.table))
         else:
-            fit_ranking(network, chosen, self._plan)
+            fit_ranking(network, told("history"), self._plan, told("friends", "often") if self._befriended else None)
 
     def calibrate(self, network: nn.Module, outputs: Any, targets: Any) -> None:
         """The shares of a blend, by what validation people had held back."""
@@ -252,16 +261,16 @@ class Recommendation(Task):
         """Events (batch, length, 3): what the person chose, then what friends did; targets (batch, k, 2)."""
         import torch
 
-        from matinee.nets.recommenders import FRIENDS, OWN
+        from matinee.nets.recommenders import FRIENDS, OWN, told
 
-        own = _events(columns["history"], columns["value"], OWN)
-        if self.links and self.social and self.network in ("auto", "graph"):
-            own = torch.cat([own, _events(columns["friends"], columns["often"], FRIENDS)], 1)
+        own = told(columns["history"], columns["value"], OWN)
+        if self._befriended:
+            own = torch.cat([own, told(columns["friends"], columns["often"], FRIENDS)], 1)
         return Batch(own, torch.stack([columns["target"].float(), columns["wanted"].float()], -1))
 
-    def lengths(self, examples: Examples) -> Array:
-        """How long each history is."""
-        return examples.lengths("history")
+    def lengths(self, examples: Examples) -> Array | None:
+        """How long each history is, where that tells what a step costs: the others see every item in each."""
+        return np.minimum(examples.lengths("history"), self.length) if self.network == "sequence" else None
 
     def infer(self, network: nn.Module, inputs: Tensor) -> Any:
         """Scores of all items, -inf for those of the history, in single precision: ranks need it.
@@ -271,18 +280,14 @@ class Recommendation(Task):
         """
         import torch
 
-        from matinee.nets.recommenders import NEW, Blend, multi_hot, numbers
+        from matinee.nets.recommenders import NEW, Blend, multi_hot, numbers, reasons
 
         with torch.autocast(inputs.device.type, enabled=False):
             parts = {"parts": network.parts(inputs)} if isinstance(network, Blend) else {}
             scores = network.joined(parts["parts"]) if isinstance(network, Blend) else network(inputs).float()
             free = scores.masked_fill(multi_hot(inputs, len(self.items)) > 0, -torch.inf)
             top = free.topk(min(SHOWN, free.shape[1]), 1).indices
-            told = network.contributions(inputs, top)  # type: ignore[operator]
-            told = told.masked_fill((numbers(inputs) == 0)[:, None, :], -torch.inf)
-            strongest = told.max(-1)
-            because = numbers(inputs).gather(1, strongest.indices) - 1
-            parts |= {"scores": free, "top": top, "because": because.masked_fill(strongest.values <= 0, -1)}
+            parts |= {"scores": free, "top": top, "because": reasons(network, inputs, top)}
             if self.objective == "rating":
                 parts["ratings"] = scores
             if (numbers(inputs, NEW) > 0).any():
@@ -291,15 +296,13 @@ class Recommendation(Task):
 
     def forward(self, network: nn.Module, batch: Batch) -> Any:
         """What the network makes of the histories that it learns from."""
-        logits, wanted = network.learn(batch.inputs)  # type: ignore[operator]
-        return {"logits": logits, "wanted": wanted, "network": network}
+        return network.learn(batch.inputs)  # type: ignore[operator]
 
     def loss(self, outputs: Any, batch: Batch) -> Tensor:
-        """Cross-entropy over all items; the divergence of a variational code is added to it."""
-        from matinee.nets.recommender_choices import divergence, loss
+        """Cross-entropy over all items, and what a variational code costs."""
+        from matinee.nets.recommender_choices import loss
 
-        value: Tensor = loss(outputs["logits"], outputs["wanted"]) + divergence(outputs["network"])
-        return value
+        return loss(outputs)
 
     # -- scores and answers
 
@@ -326,9 +329,10 @@ class Recommendation(Task):
         import torch
 
         scores = torch.stack([each["scores"] for each in outputs]).mean(0)
-        ratings = {"ratings": torch.stack([each["ratings"] for each in outputs]).mean(0)} if self.rated else {}
+        means = {name: torch.stack([each[name] for each in outputs]).mean(0) for name in ("ratings", "new")
+                 if name in outputs[0]}  # fmt: skip
         top = scores.topk(min(SHOWN, scores.shape[1]), 1).indices
-        return {"scores": scores, "top": top, "because": torch.full_like(top, -1), **ratings}
+        return {"scores": scores, "top": top, "because": torch.full_like(top, -1), **means}
 
     def concatenate(self, outputs: Sequence[Any]) -> Any:
         """Rows under each other; targets as wide as the widest."""
@@ -377,17 +381,3 @@ class Recommendation(Task):
             caption = f"After {len(chosen):,} items, the last of them: {'; '.join(chosen[-8:])}"
             pieces.append(Table(("", "recommended", "because of"), listed_, caption))
         return pieces
-
-
-def _within(examples: Examples) -> Array:
-    """Places in the values of the ragged column "history" of all events of these examples, in order."""
-    column = examples.ragged("history")
-    spans = zip(column.offsets[examples.rows], column.offsets[examples.rows + 1], strict=True)
-    return np.concatenate([np.empty(0, np.int64), *(np.arange(first, last) for first, last in spans)]).astype(np.int64)
-
-
-def _events(which: Tensor, values: Tensor, role: int) -> Tensor:
-    import torch
-
-    numbers = which.float()
-    return torch.stack([numbers, values.float(), torch.full_like(numbers, role)], -1)
