@@ -81,3 +81,19 @@ def test_splits_are_said_by_file_names() -> None:
     assert [split_of(stem) for stem in ("train", "dev", "test_2016_flickr", "my_valid", "train10k", "latest")] == [
         0, 1, 2, 1, 0, -1,
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("a,y\n1,x\n2,y\n3,x\n", True),  # a class is called as its column is
+        ("ok,share\nTrue,5%\nFalse,12 %\nok,3%\n", True),
+        ("Fläche;Ort\n3,5;Rom\n4,25;Ort\n", True),
+        ("yes,?,no\nno,3,yes\nyes,4,no\n", False),  # nothing is known of the first row's number
+        ("yes,no\nno,yes\nyes,yes\n", False),
+        ("63.0,1.0,0\n67.0,?,1\n", False),
+    ],
+)
+def test_whether_the_first_line_names_columns(tmp_path: Path, text: str, named: bool) -> None:
+    (tmp_path / "t.csv").write_text(text, encoding="utf-8")
+    assert read_records(tmp_path / "t.csv").named is named

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -148,7 +149,7 @@ def test_equal_rows_are_alike_but_not_where_they_must_be(csv: Path, tmp_path: Pa
     few.write_text("class,sex,survived\n" + "\n".join(f"{i % 3},{'fm'[i % 2]},{i % 5 % 2}" for i in range(90)))
     table = read(few, target="survived")
     assert table.terms.repeats and "equal rows" in table.facts
-    assert len(set(table.manifest.values())) == 90 == len(contents(read_source(str(few)), True))
+    assert len(set(table.manifest.values())) == 90 == len(contents(read_source(str(few))[0], True))
 
 
 def test_samples_come_with_scikit_learn() -> None:
@@ -212,3 +213,96 @@ def test_any_file_is_read_or_refused_in_words(
         return
     assert len(table.values) == len(table.targets) == len(table.names) == len(table.groups) > 0
     assert not np.isinf(table.values).any() and set(table.names) <= set(table.manifest)
+
+
+def test_spreadsheets_of_europe(tmp_path: Path) -> None:
+    path = tmp_path / "häuser.csv"
+    rows = [f"{i},{i % 9};{1 + i % 7}.{200 + i};1,{100 + i};31.{1 + i % 12 if i % 12 in (0, 2, 4, 6) else 1}.2024;"
+            f'"Weg {i % 4};\nHof";{150 + i},5 €' for i in range(40)]  # fmt: skip
+    text = "Fläche;Einwohner;Höhe;gebaut;Adresse;Preis\n" + "\n".join(rows)
+    for lead, encoding in (("", "utf-8-sig"), ("sep=;\r\n", "utf-8-sig"), ("", "utf-16")):
+        path.write_text(lead + text, encoding=encoding, newline="")
+        table = read(path, target="Preis")
+        assert table.terms.classes == () and table.targets[3] == 153.5
+        assert table.values[3, :3].tolist() == [pytest.approx(3.3), 4203, pytest.approx(1.103)]
+        assert table.terms.schema.kinds == ("number", "number", "number", "date", "category")
+        assert "Fläche, Einwohner, Höhe, Preis" in table.facts["decimal commas"]
+        assert table.names[0] == f"häuser.csv#{4 if lead else 3}"  # lines of the file, the last of those of a row
+    known = table.terms
+    path.write_text("\n".join(text.split("\n")[:3]) + "\n", encoding="utf-8")
+    again = read_examples(str(path), TableRequest(), known)
+    assert again.values[0].tolist() == table.values[0].tolist() and again.manifest.items() <= table.manifest.items()
+
+
+@pytest.mark.parametrize(
+    ("column", "kind", "value"),
+    [
+        (["1,234", "5,678"], "number", 1234),  # thousands, as long as nothing speaks against it
+        (["1.234", "5.678"], "number", 1.234),
+        (["1,5", "2.5"], "category", None),  # both marks: nobody knows
+        (["1,5", "a"], "category", None),
+        (["0,125", "0,250"], "number", 0.125),
+        (["-1.234,5", "12,5 %"], "number", -1234.5),
+        (["1,234.5", "1,000"], "number", 1234.5),
+    ],
+)
+def test_what_a_comma_means(tmp_path: Path, column: list[str], kind: str, value: float | None) -> None:
+    path = tmp_path / "t.tsv"
+    path.write_text("x\ty\n" + "\n".join(f"{column[i % 2]}\t{i % 3}" for i in range(30)))
+    table = read(path)
+    assert table.terms.schema.kinds == (kind,)
+    assert value is None or table.values[0, 0] == pytest.approx(value)
+
+
+def test_a_quotation_mark_that_is_never_closed_is_found(csv: Path) -> None:
+    text = csv.read_text().replace("p1,33,", 'p1,"33,', 1)
+    csv.write_text(text)
+    with pytest.raises(DataError, match="line 5: a quotation mark is opened there and never closed"):
+        read(csv)
+
+
+def test_rows_without_an_event_can_be_read_for_a_model(csv: Path, tmp_path: Path) -> None:
+    text = csv.read_text().split("\n")
+    (tmp_path / "well.csv").write_text("\n".join([text[0], *(row for row in text if row.endswith(",no"))]))
+    (tmp_path / "ill.csv").write_text("\n".join([text[0], *(row for row in text if row.endswith(",yes"))]))
+    for given in (
+        {"event": "yes"},
+        {"event": "no"},
+        {"target": "age", "event": ">=35"},
+        {"target": "age", "event": "30,31"},
+    ):
+        request = TableRequest(**given)
+        known = read_examples(str(csv), request).terms
+        tables = [read_examples(str(tmp_path / name), request, known) for name in ("well.csv", "ill.csv")]
+        assert [len(table.targets) for table in tables] == [48, 12] and not any(
+            kinds(t) & {"unknown-label"} for t in tables
+        )
+
+
+def test_columns_that_may_be_identifiers_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    rows = [f"{842302 + 7919 * i * i},{i * 37 % 101},{(i * 7) % 60},{i % 9},{i % 2}" for i in range(60)]
+    path.write_text("record,customerID,place,a,y\n" + "\n".join(rows))
+    table = read(path)
+    assert "record: every row has a whole number of its own" in table.facts["perhaps identifiers"]
+    assert table.terms.schema.names == ("record", "a")  # places are 0 to 59 in some order: numbers of rows
+
+
+def test_dates_that_may_mean_two_days_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(
+        "when,seen,y\n"
+        + "\n".join(f"{1 + i % 12}/{1 + i % 9}/2024,{i % 12 + 1}/{i % 28 + 1}/2024,{i % 2}" for i in range(40))
+    )
+    assert "in when: no value says otherwise" in read(path).facts["dates"]
+
+
+def test_ten_thousand_columns_are_read_in_seconds(tmp_path: Path) -> None:
+    path = tmp_path / "wide.csv"
+    wide = 10_000
+    rows = [",".join(str((i * j) % 97) for i in range(wide)) + f",{j % 2}" for j in range(1, 13)]
+    path.write_text("\n".join([",".join(f"g{i}" for i in range(wide)) + ",y", *rows]))
+    began = time.process_time()
+    table = read(path)
+    assert table.values.shape[1] > 9_000 and time.process_time() - began < 10
+    assert len(table.facts["left out"]) < 1000

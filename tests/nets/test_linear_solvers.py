@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -109,3 +111,37 @@ def test_constant_and_equal_columns_have_an_answer() -> None:
 def test_l1_with_absolute_errors_is_refused() -> None:
     with pytest.raises(SettingsError, match="--loss"):
         solve(Problem(np.ones((3, 1)), np.arange(3.0), np.ones(3), loss="mae", l1=1.0))
+
+
+def test_features_that_are_always_zero_cost_and_change_nothing() -> None:
+    for problem in (made(0), made(2), made(3)):
+        penalised = replace(problem, l2=2.0)
+        holed = replace(penalised, features=np.insert(problem.features, [0, 3], 0.0, axis=1))
+        found, plain = solve(holed, solve(holed)), solve(penalised)
+        assert (found.weight[[0, 4]] == 0).all()
+        assert np.delete(found.weight, [0, 4], axis=0) == pytest.approx(plain.weight, abs=1e-6)
+
+
+@pytest.mark.parametrize("classes", [0, 2, 3])
+def test_more_features_than_examples(classes: int) -> None:
+    problem = replace(made(classes, rows=40, width=300), l2=3.0)
+    found = solve(problem)
+    model = linear_model.LogisticRegression(C=1 / 3, tol=1e-10, max_iter=5000) if classes else linear_model.Ridge(3.0)
+    theirs = model.fit(problem.features, problem.targets)
+    assert pytest.approx(theirs.coef_.reshape(-1, 300), abs=1e-4) == found.weight.T
+    assert choose_l2(problem) in PENALTIES
+    assert np.abs(solve(replace(problem, l2=0.0, l1=2.0)).weight).max() > 0
+
+
+@pytest.mark.parametrize("classes", [0, 2])
+def test_the_penalty_is_chosen_with_groups_left_out_whole(classes: int) -> None:
+    generator = np.random.default_rng(0)
+    groups = np.repeat(np.arange(30), 6)
+    truth = generator.normal(size=30)[groups]
+    # Each group can be told by what is its own: that helps where its rows are on both sides, and nowhere else.
+    features = generator.normal(size=(30, 20))[groups]
+    targets = (truth > 0).astype(np.int64) if classes else truth
+    problem = Problem(features, targets, np.ones(180), classes)
+    assert choose_l2(problem, groups) > 10 * choose_l2(problem)
+    assert choose_l2(problem, np.full(180, -1)) == choose_l2(problem)
+    assert choose_l2(problem, np.zeros(180, np.int64)) == PENALTIES[-1]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from matinee.nets.table_choice import _folds, fitting
+from matinee.nets.linear_solvers import folds_of
+from matinee.nets.table_choice import Trial, fitting
 from matinee.nets.table_intake import BINS, RARE, Intake, Pieces
-from matinee.nets.table_kernel import LANDMARKS, likeness
+from matinee.nets.table_kernel import LANDMARKS, _Surprise, learn, likeness
 from matinee.nets.table_solving import Terms, calibrate, loss, prepare
 from matinee.nets.tables import TableNetwork, TableShape, build, names_of_features
 
@@ -108,16 +111,77 @@ def test_the_kernel_takes_landmarks_of_many_rows(monkeypatch: pytest.MonkeyPatch
 
 def test_folds_of_a_trial_keep_groups_whole() -> None:
     groups = np.repeat(np.arange(20), 3)
-    folds = _folds(np.arange(60) % 2, groups, np.random.default_rng(0))
+    folds = folds_of(np.arange(60) % 2, groups, 3, np.random.default_rng(0))
     assert all(len(set(folds[groups == group])) == 1 for group in range(20)) and np.bincount(folds).min() >= 18
-    alone = _folds(np.arange(60) % 2, np.full(60, -1), np.random.default_rng(0))
+    alone = folds_of(np.arange(60) % 2, np.full(60, -1), 3, np.random.default_rng(0))
     assert np.bincount(alone).tolist() == [20, 20, 20]
 
 
 def test_few_rows_take_the_first() -> None:
-    few, alone = np.zeros((12, 1), np.float32), np.full(12, -1)
+    few = np.zeros((12, 1), np.float32)
 
     def trained(name: str, part: np.ndarray) -> TableNetwork:
         raise AssertionError("there is nothing to try")
 
-    assert fitting(("linear", "kernel"), few, few[:, 0], alone, trained) == "linear"
+    assert fitting(("linear", "kernel"), Trial(few, few[:, 0], np.full(12, -1), np.ones(12)), trained) == "linear"
+
+
+def test_the_slope_of_the_likelihood_is_that_of_its_values() -> None:
+    generator = torch.Generator().manual_seed(0)
+    features, wanted = (torch.randn(40, width, generator=generator).double() for width in (3, 2))
+    surprise = _Surprise(features, wanted, torch.rand(40, generator=generator).double() + 0.5)
+    place = 0.3 * torch.randn(6, generator=generator).double()
+    slope = surprise(place.exp())[1]
+    for which, step in enumerate(1e-5 * torch.eye(6).double()):
+        ends = [float(surprise((place + sign * step).exp())[0]) for sign in (1, -1)]
+        assert float(slope[which]) == pytest.approx((ends[0] - ends[1]) / 2e-5, abs=1e-8)
+
+
+def test_a_race_of_networks() -> None:
+    generator, asked = np.random.default_rng(0), []
+    values = generator.normal(size=(300, 1)).astype(np.float32)
+    trial = Trial(values, values[:, 0], np.full(300, -1), np.ones(300))
+    bias = {"linear": 0.5, "kernel": 0.5, "tabular": 0.1}
+
+    def trained(name: str, part: np.ndarray) -> TableNetwork:
+        asked.append(name)
+        network = build("linear", TableShape((0,), 0))
+        with torch.no_grad():
+            network.head.weight[0, 0] = 1.0
+            network.head.bias[0] = bias[name]
+        return network
+
+    assert fitting(tuple(bias), trial, trained) == "tabular"
+    assert asked.count("kernel") == 1 and asked.count("tabular") == 3  # what is not ahead is not tried again
+    asked.clear()
+    bias["tabular"] = 0.9
+    assert fitting(tuple(bias), trial, trained) == "linear" and len(asked) == 3
+    # A row that counts more is heard more.
+    bias.update(linear=0.4, tabular=0.0)
+    first = Trial(values, np.where(np.arange(300) < 30, values[:, 0] + 0.4, values[:, 0]), trial.groups,
+                  np.where(np.arange(300) < 30, 100.0, 1.0), absolute=True)  # fmt: skip
+    assert fitting(("linear", "tabular"), first, trained) == "linear"
+    assert fitting(("linear", "tabular"), replace(first, weights=np.ones(300)), trained) == "tabular"
+
+
+def test_the_kernel_of_many_rows_leaves_each_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Log-odds come from what is told of rows that are left out, though the landmarks are fewer than the rows."""
+    seen = []
+    monkeypatch.setattr("matinee.nets.table_kernel.LANDMARKS", 15)
+    monkeypatch.setattr("matinee.nets.tables.LANDMARKS", 15)
+    monkeypatch.setattr(
+        "matinee.nets.table_kernel._as_logits",
+        lambda weight, told, level, *more: (seen.append(told), (weight, level))[1],
+    )
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(60, 2, generator=generator).double()
+    targets = (features[:, 0] + torch.randn(60, generator=generator) > 0).double()
+    kernel = build("kernel", TableShape((0, 0), 2)).trunk
+    features = torch.cat([features, torch.zeros(60, 2)], 1)
+    _, level = learn(kernel, features, targets, torch.ones(60).double(), 2)
+    some, scales = kernel.landmarks[:15].double(), kernel.scales.double()
+    across = likeness(features, some, kernel.lengths.double(), scales)
+    inner = likeness(some, some, kernel.lengths.double(), scales) + 1e-6 * torch.eye(15)
+    rest, wanted = torch.arange(60) != 3, (2 * targets - 1)[:, None] - level
+    again = torch.linalg.solve(scales[2] * inner + across[rest].T @ across[rest], across[rest].T @ wanted[rest])
+    assert float(seen[0][3] - level) == pytest.approx(float(across[3] @ again), abs=1e-4)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +17,12 @@ import torch
 import matinee
 from matinee.cli import main
 from matinee.core.errors import DataError, SettingsError
-from matinee.core.event_scores import EventMeter, auroc
+from matinee.core.event_scores import EventMeter
 from matinee.core.examples import Examples
+from matinee.core.pieces import Bars
 from matinee.core.progress import Progress
 from matinee.core.regression_scores import RegressionMeter
+from matinee.core.scores import ClassificationMeter, auroc
 from matinee.core.task import Batch, Data
 from matinee.tasks.table_prediction import TablePrediction
 
@@ -60,7 +65,14 @@ def test_from_a_file_to_answers(customers: Path, tmp_path: Path, capsys: pytest.
     told = json.loads(capsys.readouterr().out)
     assert told["task"] == "table-prediction" and told["test"]["auroc"] > 0.75
     page = (tmp_path / "run" / "report.html").read_text()
-    assert "mixed up among the examples" in page and "ROC" in page
+    assert "mixed up among 48 of the examples" in page and "ROC" in page
+    assert "This model tells it where its probability is above 0.5" in page and "--target-column" not in page
+    # What was read, and the rows that are worth seeing, with their truth.
+    assert (
+        "a table with named columns: 3 of categories, 3 of numbers, 1 of dates (no other task fits" in page
+        and "guessed; --target names another" in page
+    )
+    assert re.search(r"customers\.csv#\d+: said (yes|no) \(\d+ %\), is (yes|no)", page)
     new = tmp_path / "new.csv"
     new.write_text("city,age,since,plan,id\nOslo,79,2024-02-01,0,x\nOslo,old,2024-02-01,0,x\nParis,,,2,y\n")
     row = '{"city": "Bern", "age": 20, "since": null, "plan": 2}'
@@ -152,6 +164,8 @@ def test_categories_too_rare_in_training_count_as_unknown(tmp_path: Path) -> Non
         ("leaves", {"cost_of_miss": 5, "class_weights": "balanced"}, "without --class-weights"),
         ("leaves", {"cost_of_miss": 5, "false_alarm_budget": 0.1}, "either a budget or costs"),
         ("spends", {"network": "kernel", "loss_function": "huber"}, "--network linear"),
+        ("spends", {"network": "mlp", "l2_penalty": 0.0}, "--l2-penalty: is of --network linear"),
+        ("leaves", {"network": "kernel", "l1_penalty": 1.0}, "--l1-penalty: is of --network linear"),
         ("spends", {"network": "linear", "loss_function": "mae", "l1_penalty": 1.0}, "--loss"),
     ],
 )
@@ -241,8 +255,17 @@ def curved(bend: bool) -> Data:
 
 
 def test_the_network_is_chosen_by_trial() -> None:
-    assert curved(False).task.choose(curved(False), None).network == "linear"
+    assert curved(False).task.choose(curved(False), None).network == "kernel"  # which has the linear one in it
     assert curved(True).task.choose(curved(True), None).network == "kernel"
+    assert replace(curved(False).task, loss_function="mae").choose(curved(False), None).network == "linear"
+    straight = curved(False)
+    labels = {
+        "values": straight.train.columns["values"],
+        "label": (straight.train.columns["number"] > 0).astype(np.int64),
+    }
+    parts = (Examples(labels, part.rows) for part in straight.splits().values())
+    classes = Data(replace(straight.task, classes=("low", "high")), *parts)
+    assert classes.task.choose(classes, None).network == "linear"
     asked = replace(curved(True).task, l2_penalty=1.0)
     assert asked.choose(curved(True), None).network == "linear"
 
@@ -313,6 +336,105 @@ def test_scores_against_scikit_learn() -> None:
     assert told["r2"] == pytest.approx(metrics.r2_score(truth, odds), abs=1e-5)
     assert told["rmse"] == pytest.approx(metrics.root_mean_squared_error(truth, odds), abs=1e-5)
     assert told["mae"] == pytest.approx(metrics.mean_absolute_error(truth, odds), abs=1e-5)
+
+
+def test_auroc_of_several_classes_against_scikit_learn() -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    generator = np.random.default_rng(0)
+    truth = generator.integers(0, 4, 200)
+    logits = torch.from_numpy(np.round(generator.normal(size=(200, 4)) + np.eye(4)[truth], 1))  # with ties
+    meter = ClassificationMeter("abcd", ranked=True)
+    meter.update(logits, Batch(torch.zeros(200, 1), torch.from_numpy(truth)))
+    told = meter.score(meter.rows())
+    shares = logits.float().softmax(-1).numpy()
+    assert told["auroc"] == pytest.approx(metrics.roc_auc_score(truth, shares, multi_class="ovr"), abs=1e-6)
+    assert list(told) == list(meter.names_of_scores())
+    one = {name: values[truth == 2] for name, values in meter.rows().items()}
+    assert np.isnan(meter.score(one)["auroc"])
+    many = ClassificationMeter([str(i) for i in range(60)], ranked=True)
+    assert "auroc" not in many.names_of_scores()
+
+
+def test_what_cannot_be_scored_is_no_zero() -> None:
+    meter = EventMeter(("no", "yes"))
+    meter.update(torch.tensor([[0.0, 1, 0], [0, -1, 0]]), Batch(torch.zeros(2, 1), torch.tensor([0, 0])))
+    told = meter.score(meter.rows())
+    assert np.isnan(told["missed"]) and np.isnan(told["auroc"]) and told["false_alarms"] == 0.5
+
+
+def test_a_budget_that_cannot_be_shown_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"of which there are 8\d\d.*Give 0.001"):
+        train(rare(), false_alarm_budget=0.001)
+
+
+def test_a_budget_is_kept_where_many_rows_are_equal() -> None:
+    generator = np.random.default_rng(0)
+    values = generator.integers(0, 2, (600, 2)).astype(np.float32)
+    label = (generator.random(600) < 0.1 + 0.4 * values[:, 0]).astype(np.int64)
+    task = TablePrediction(
+        columns=("a", "b"), kinds=("number",) * 2, levels=((), ()), classes=("no", "yes"), network="linear"
+    )
+    columns = {"values": values, "label": label}
+    data = Data(task, *(Examples(columns, np.arange(k, k + 200)) for k in (0, 200, 400)))
+    for budget in (0.05, 0.2, 0.5, 0.9):
+        told = matinee.evaluate(train(data, false_alarm_budget=budget), data, split="valid", baselines={})
+        assert told.scores["false_alarms"].value <= budget
+
+
+def test_a_solved_network_tells_of_no_steps(customers: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert (
+        main(["train", str(customers), "--target", "spends", "--network", "linear", "--out", str(run), "--quiet"]) == 0
+    )
+    page = (run / "report.html").read_text()
+    assert "computed from the training examples at a look" in page and "examples a second while" not in page
+    assert "training loss" not in page and ">R2<" in page
+
+
+def test_what_a_loss_must_know_is_of_the_rows_it_learns_from(customers: Path) -> None:
+    data = read(customers, target="leaves")
+    few = replace(data, train=data.train.take(np.flatnonzero(data.train.column("label") == 1)))
+    assert few.task.choose(few, None).counts == (0, len(few.train)) != data.task.counts
+    numbers = read(customers, target="spends")
+    half = replace(numbers, train=numbers.train.take(np.arange(40)))
+    chosen = replace(numbers.task, network="mlp").choose(half, None)
+    assert chosen.deviation == pytest.approx(half.train.column("number").std(), rel=1e-6) != numbers.task.deviation
+
+
+def wide(rows: int, columns: int) -> Data:
+    generator = np.random.default_rng(5)
+    values = generator.normal(size=(rows, columns)).astype(np.float32)
+    label = (values[:, 7] + 0.3 * generator.normal(size=rows) > 0).astype(np.int64)
+    task = TablePrediction(
+        columns=tuple(f"g{i}" for i in range(columns)), kinds=("number",) * columns, levels=((),) * columns,
+        classes=("no", "yes"),
+    )  # fmt: skip
+    ends = (0, rows // 2, rows // 2, rows)
+    parts = (Examples({"values": values, "label": label}, np.arange(*pair)) for pair in itertools.pairwise(ends))
+    return Data(task, *parts)
+
+
+def test_a_table_of_many_columns_is_solved_in_seconds() -> None:
+    data, began = wide(600, 4000), time.process_time()
+    model = train(data)
+    assert model.task.network == "linear"
+    pieces = matinee.evaluate(model, data, baselines={}).pieces
+    bars = next(piece for piece in pieces if isinstance(piece, Bars))
+    assert bars.names[0] == "g7" and "100 of 4,000 columns" in bars.caption
+    assert time.process_time() - began < 30
+
+
+def test_check_counts_rows_and_columns(customers: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    customers.write_text(customers.read_text().replace(",yes\n", ",\n", 2))
+    assert main(["check", str(customers), "--target", "leaves"]) == 0
+    told = capsys.readouterr().out
+    assert "2 rows left out (no-label)" in told and "1 column passed over (ignored): 238 different words" in told
+    assert (
+        "taken for: a table with named columns: 3 of categories, 3 of numbers, 1 of dates (no other task fits; --task"
+        in told
+    )
+    assert main(["check", str(customers), "--target", "spends"]) == 0
+    assert "\nclass " not in capsys.readouterr().out
 
 
 @pytest.mark.real

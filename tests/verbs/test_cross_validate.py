@@ -10,9 +10,10 @@ import pytest
 
 from matinee.core.errors import SettingsError
 from matinee.core.examples import Examples
+from matinee.core.meter import Score
 from matinee.core.progress import Progress
 from matinee.core.task import Data
-from matinee.verbs.cross_validate import _folds, _pool, cross_validate
+from matinee.verbs.cross_validate import CrossValidation, _fold, _folds, _pool, cross_validate
 
 
 def test_every_example_is_answered_once(toy: Data, quiet: Progress) -> None:
@@ -30,10 +31,14 @@ def test_folds_are_even_and_keep_groups_whole(toy: Data) -> None:
     grouped = replace(toy, **{name: Examples(columns, part.rows) for name, part in toy.splits().items()})
     if grouped.task.together(grouped.train) is None:
         pytest.skip("this task has its own idea of what belongs together")
-    numbers = _folds(grouped, Examples(columns, pool.rows), 4)
+    grouped_pool = Examples(columns, pool.rows)
+    numbers, whole = _folds(grouped, grouped_pool, 4)
     assert np.bincount(numbers).min() > 0.6 * len(pool) / 4
     for group in np.unique(columns["group"][pool.rows]):
         assert len(np.unique(numbers[columns["group"][pool.rows] == group])) == 1
+    parts = _fold(grouped, grouped_pool, numbers == 0, whole, 0).splits().values()
+    seen = [set(columns["group"][part.rows].tolist()) for part in parts]
+    assert not (seen[0] & seen[1] or seen[0] & seen[2] or seen[1] & seen[2])
 
 
 def test_what_the_source_holds_back_is_left_alone(toy: Data) -> None:
@@ -45,3 +50,10 @@ def test_what_the_source_holds_back_is_left_alone(toy: Data) -> None:
 def test_too_few_or_too_many_folds_are_refused(toy: Data, folds: int, quiet: Progress) -> None:
     with pytest.raises(SettingsError, match="--folds"):
         cross_validate(toy, folds=folds, progress=quiet)
+
+
+def test_folds_that_cannot_be_scored_are_left_out_of_the_mean() -> None:
+    nan = float("nan")
+    told = CrossValidation({"auroc": Score(0.8, 0.7, 0.9)}, {"auroc": [0.7, nan, 0.9]}, {}, {}, 30, 1.0)
+    assert "0.8000" in str(told) and "nan" not in str(told) and "a class is missing" in str(told)
+    assert "some folds" not in str(replace(told, folds={"auroc": [0.7, 0.9]}))

@@ -9,12 +9,15 @@ import numpy as np
 
 from matinee.core.meter import Array, Meter, Rows
 from matinee.core.pieces import Lines, Piece, Table
-from matinee.core.scores import ClassificationMeter
+from matinee.core.scores import ClassificationMeter, auroc
 
 if TYPE_CHECKING:
     import torch
 
     from matinee.core.task import Batch
+
+
+THRESHOLDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
 
 class EventMeter(Meter):
@@ -50,7 +53,7 @@ class EventMeter(Meter):
         kept = self._classes.collect(outputs[:, :2], Plain(batch.inputs, batch.targets))
         answer = (odds > outputs[:, 2]).long()
         confidence = (odds * (2 * answer - 1)).sigmoid()
-        return {**kept, "answer": answer, "confidence": confidence, "odds": odds}
+        return {**kept, "answer": answer, "confidence": confidence, "odds": odds, "limit": outputs[:, 2]}
 
     def score(self, rows: Rows) -> dict[str, float]:
         """AUROC, the share of events missed and the share of others for which an event was told."""
@@ -60,8 +63,8 @@ class EventMeter(Meter):
         told = self._classes.score(rows)
         missed, alarms = float((truth & ~answer).sum()), float((~truth & answer).sum())
         told["auroc"] = auroc(truth, rows["odds"])
-        told["missed"] = missed / truth.sum() if truth.any() else 0.0
-        told["false_alarms"] = alarms / (~truth).sum() if not truth.all() else 0.0
+        told["missed"] = missed / truth.sum() if truth.any() else float("nan")
+        told["false_alarms"] = alarms / (~truth).sum() if not truth.all() else float("nan")
         if self.costs != (1.0, 1.0):
             told["cost"] = (self.costs[0] * missed + self.costs[1] * alarms) / len(truth)
         return {name: float(told[name]) for name in self.names_of_scores()}
@@ -81,14 +84,18 @@ class EventMeter(Meter):
         truth, odds = rows["truth"] > 0, rows["odds"].astype(np.float64)
         if not truth.any() or truth.all():
             return self._classes.pieces(rows)
+        own = float(1 / (1 + np.exp(-rows["limit"][0].astype(np.float64))))
         lines = []
-        for share in (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95):
-            told = odds > np.log(share / (1 - share))
+        for share in sorted({*THRESHOLDS, own}):
+            told = odds > np.log(share / (1 - share)) if share != own else rows["answer"] > 0
             found, alarms = int((told & truth).sum()), int((told & ~truth).sum())
-            lines.append((share, found, int(truth.sum()) - found, alarms, found / max(1, found + alarms)))
+            if share == own or told.any():
+                precision = found / (found + alarms) if told.any() else None
+                lines.append((share, found, int(truth.sum()) - found, alarms, precision))
         table = Table(
             ("probability from which on", "events found", "missed", "false alarms", "precision"), lines,
-            f"What other thresholds would give on these examples; the event is {self.names[1]!r}.",
+            f"The event is {self.names[1]!r}. This model tells it where its probability is above {own:.3g}; the other "
+            "lines are what other thresholds would give on these examples.",
         )  # fmt: skip
         order = np.argsort(-odds, kind="stable")
         steps = np.unique(np.linspace(0, len(order), 101).astype(np.int64))
@@ -106,13 +113,3 @@ class EventMeter(Meter):
     def remark(self, rows: Rows, position: int) -> str:
         """As for any classifier."""
         return self._classes.remark(rows, position)
-
-
-def auroc(truth: Array, scores: Array) -> float:
-    """The chance that an event has a higher score than another example; ties count half (Hanley & McNeil, 1982)."""
-    events = int(truth.sum())
-    if not events or events == len(truth):
-        return float("nan")
-    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place.ravel()]
-    return float((ranks[truth].sum() - events * (events + 1) / 2) / (events * (len(truth) - events)))

@@ -39,7 +39,8 @@ class RegressionMeter(Meter):
     def collect(self, outputs: Any, batch: Batch) -> dict[str, torch.Tensor]:
         """Truth, answer, and the width of its range."""
         outputs = outputs.float()
-        return {"truth": batch.targets.float(), "answer": outputs[:, 0], "margin": outputs[:, -1]}
+        margin = outputs[:, 1] if outputs.shape[1] > 1 else outputs.new_zeros(len(outputs))
+        return {"truth": batch.targets.float(), "answer": outputs[:, 0], "margin": margin}
 
     def score(self, rows: Rows) -> dict[str, float]:
         """R2 is 1 where all answers are right and 0 where the mean would be as good."""

@@ -31,14 +31,19 @@ ENDINGS: Final = (".csv", ".tsv", *JSON_ENDINGS, ".parquet", *PLAIN_ENDINGS)
 SPLIT_COLUMNS: Final = ("split", "set", "subset", "partition")
 GROUP_COLUMNS: Final = ("group", "person", "subject")
 BYTE_LIMIT: Final = 1 << 31
-MARKS: Final = ("\t", "::", ",", ";", "|", " ")
-"""What may stand between values; where two fit equally well, the first of them does."""
+MARKS: Final = ("\t", "::", ";", ",", "|", " ")
+"""What may stand between values; where two fit equally well, the first of them does: 3,5;4,5 has decimal commas."""
+BLANKS: Final = ("", "?", "NA", "N/A", "n/a")
+"""What stands for nothing where it is not yet known what a column holds."""
 GLANCE: Final = 65_536
 """Bytes of a file that a look at its kind reads."""
 
 _BLANKS: Final = re.compile(r'[ \t]+(?=(?:[^"]*"[^"]*")*[^"]*$)')
 """Blanks outside quotation marks."""
-_WIDE: Final = (b"\xff\xfe", b"\xfe\xff")
+_NUMBER: Final = re.compile(r"[+-]?(\d[\d.,]*|[.,]\d+)(e[+-]?\d+)?\s?%?|[+-]?(inf|nan)", re.IGNORECASE)
+_QUOTED: Final = re.compile(r'(?<![^\t,;:| \n])"(?:[^"]|"")*"(?=[\t,;:| \r\n]|$)')
+"""A value in quotation marks, from one mark between values to the next."""
+WIDE: Final = (b"\xff\xfe", b"\xfe\xff")
 """How UTF-16 begins, as spreadsheets write it."""
 
 Row = tuple[int, tuple[str, ...]]
@@ -113,7 +118,7 @@ def glance(source: str | Path) -> Records | None:
             return _read(path, split, None)
         with path.open("rb") as file:
             raw = file.read(GLANCE)
-        wide = raw[:2] in _WIDE
+        wide = raw[:2] in WIDE
         if b"\0" in raw and not wide:
             return None
         text = raw.decode("utf-16" if wide else "utf-8-sig", "ignore")
@@ -164,7 +169,10 @@ def _table(path: Path, text: str, split: int, header: bool | None, entries: list
     if path.suffix.lower() in JSON_ENDINGS:
         names, rows = read_json(str(path), text)
         return _finished(path, names, rows, split, entries)
-    names, rows = read_table(str(path), text, "\t" if path.suffix.lower() == ".tsv" else delimiter_of(text))
+    mark = "\t" if path.suffix.lower() == ".tsv" else delimiter_of(text)
+    if said := re.match(r"sep=(.)\r?\n", text, re.IGNORECASE):  # what spreadsheets write before the names
+        mark, text = said[1], text[said.end() - 1 :]  # its end of line stays: lines keep their numbers
+    names, rows = read_table(str(path), text, mark)
     named = _is_header(names, rows) if header is None else header
     if not named:
         rows = [(1, tuple(names)), *rows]
@@ -219,7 +227,7 @@ def decoded(path: Path, entries: list[Entry], fallback: str = "") -> str:
     except OSError as error:
         raise DataError(f"{printable(str(path))} cannot be read: {error}") from error
     try:
-        return raw.decode("utf-16" if raw[:2] in _WIDE else "utf-8-sig")
+        return raw.decode("utf-16" if raw[:2] in WIDE else "utf-8-sig")
     except UnicodeDecodeError:
         if fallback:
             return raw.decode(fallback, "replace")
@@ -237,7 +245,9 @@ def decoded(path: Path, entries: list[Entry], fallback: str = "") -> str:
 
 def delimiter_of(text: str) -> str:
     """What stands between the values: the mark that most lines have equally often, else blanks."""
-    lines = [line for line in text.split("\n", 60)[:50] if line.strip()]
+    # A value in quotation marks may have any mark, and ends of lines, inside.
+    bare = _QUOTED.sub('""', text[: 4 * GLANCE])
+    lines = [line for line in bare.split("\n", 60)[:50] if line.strip()]
     found = []
     for mark in MARKS:
         counts = [len(_BLANKS.findall(line.strip())) if mark == " " else line.count(mark) for line in lines]
@@ -264,6 +274,9 @@ def read_table(path: str, text: str, delimiter: str) -> tuple[list[str], list[Ro
         raise DataError(f"{printable(path)}, line {reader.line_num}: {error}") from error
     if not rows:
         raise DataError(f"{printable(path)} is empty")
+    if not plain and "\n" in rows[-1][1][-1] and not text.rstrip().endswith('"'):
+        began = rows[-2][0] + 1 if len(rows) > 1 else 1
+        raise DataError(f"{printable(path)}, line {began}: a quotation mark is opened there and never closed.")
     return [value.strip() for value in rows[0][1]], rows[1:]
 
 
@@ -317,8 +330,10 @@ def _read_parquet(path: Path) -> tuple[list[str], list[Row]]:
 def _word(value: object) -> str:
     if value is None:
         return ""
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else repr(value)
+    if type(value) is int:
+        return str(value)
     return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False).strip('"')
 
 
@@ -330,10 +345,14 @@ def _is_header(first: Sequence[str], rows: Sequence[Row]) -> bool:
     below = [values for _, values in rows[:200] if len(values) == len(first)]
     if not below:
         return len(rows) == 0
-    numeric = any(all(_is_number(v) or not v for v in column) for column in _columns(below))
+    numeric = any(
+        name not in BLANKS and any(column) and all(_is_number(v) or v in BLANKS for v in column)
+        for name, column in zip(first, _columns(below), strict=True)
+    )
     repeated = any(name in set(column) for name, column in zip(first, _columns(below), strict=True))
     plain = all(re.fullmatch(r"[\w .()/%#?-]+", name) for name in told)
-    return plain and not repeated and (numeric or all(len(name.split()) <= 3 for name in first))
+    # A word above numbers names them, whatever else there is: a column "y" may hold an "y".
+    return plain and (numeric or (not repeated and all(len(name.split()) <= 3 for name in first)))
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> Iterator[Sequence[str]]:
@@ -341,8 +360,4 @@ def _columns(rows: Sequence[Sequence[str]]) -> Iterator[Sequence[str]]:
 
 
 def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
+    return _NUMBER.fullmatch(word.strip()) is not None

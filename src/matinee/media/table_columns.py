@@ -6,7 +6,6 @@ values, faults = encode(schema, rows)              # float32 (rows, inputs), NaN
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
 from collections import Counter
@@ -22,6 +21,8 @@ from matinee.media.walking import printable
 
 MISSING: Final = frozenset({"", "?", "na", "n/a", "#n/a", "nan", "null", "<na>"})
 """Words that stand for nothing anywhere; in a column of numbers, those of ABSENT do as well."""
+LONGEST: Final = 8
+"""Letters of the longest of them, with some blanks around it."""
 ABSENT: Final = MISSING | {"none", "nil", "-", "--", ".", "missing", "unknown", "inf", "-inf", "+inf", "infinity"}
 MOSTLY: Final = 0.9
 """Share of the values that must be numbers (or dates) where a column is one of numbers (or dates)."""
@@ -88,7 +89,7 @@ def number(word: str) -> float | None:
     try:
         value = float(lower)
     except ValueError:
-        plain = lower.removeprefix("$").removeprefix("€").removeprefix("£").removesuffix("%").strip()
+        plain = lower.lstrip("$€£").rstrip("$€£%").strip()
         if _GROUPED.fullmatch(plain):
             plain = plain.replace(",", "")
         elif plain == lower:
@@ -98,6 +99,20 @@ def number(word: str) -> float | None:
         except ValueError:
             return None
     return value if abs(value) <= LARGEST else None
+
+
+def plain_numbers(words: Sequence[str]) -> Array | None:
+    """Words as numbers (words,) where each of them is a plain one or missing (NaN), and one at least is a number.
+
+    Else None. This is many times faster than one by one.
+    """
+    try:
+        values = np.array([float(word or "nan") for word in words], np.float64)
+    except ValueError:
+        return None
+    given = values[~np.isnan(values)]
+    plain = len(given) and np.abs(given).max() <= LARGEST
+    return values if plain and not any("_" in word for word in words) else None
 
 
 def moment(word: str, day_first: bool) -> datetime | None:
@@ -123,6 +138,13 @@ def moment(word: str, day_first: bool) -> datetime | None:
     return at
 
 
+def turnable(words: Sequence[str]) -> bool:
+    """Whether dates with slashes are read month first although all of them can be read day first as well."""
+    said = {word for word in words if not is_missing(word)}
+    turned = [(moment(word, False), moment(word, True)) for word in said]
+    return all(other for _, other in turned) and any(one != other for one, other in turned)
+
+
 def plain(word: str) -> str:
     """A category by one name: 1, 1.0 and 1. are the same."""
     value = number(word)
@@ -131,15 +153,17 @@ def plain(word: str) -> str:
 
 def is_missing(word: str) -> bool:
     """Whether a word stands for nothing, in whatever column."""
-    return word.strip().lower() in MISSING
+    return len(word) <= LONGEST and word.strip().lower() in MISSING
 
 
 def kind_of(words: Sequence[str]) -> str:
     """What the values of a column are, missing ones left aside: numbers, dates, or else categories."""
+    if plain_numbers(words) is not None:
+        return NUMBER
     said = [word for word in words if not is_missing(word)]
-    numbers = [number(word) for word in said]
-    given = [value for value in numbers if value is None or not math.isnan(value)]
-    if given and sum(value is not None for value in given) >= MOSTLY * len(given):
+    given = {word: count for word, count in Counter(said).items() if word.strip().lower() not in ABSENT}
+    numbers = sum(count for word, count in given.items() if number(word) is not None)
+    if given and numbers >= MOSTLY * sum(given.values()):
         return NUMBER
     some = said[:1000]
     for day_first in (False, True):
@@ -198,20 +222,44 @@ def _nothing(name: str, said: Sequence[str], kind: str, asked: bool) -> str:
             return f"{len(counts):,} different words in {len(said):,} rows: a name or a text, no category"
         if all(count < 2 for count in counts.values()):
             return "no category occurs twice"
-    if kind == NUMBER and len(counts) == len(said) > 20:
-        values = [number(word) for word in said]
-        whole = [int(value) for value in values if value is not None and value.is_integer()]
-        if len(whole) == len(said):
-            steps = {b - a for a, b in itertools.pairwise(whole)}
-            if steps == {1} or _IDENTIFIER.fullmatch(name):
-                return "every row has a whole number of its own: an identifier"
+    if kind == NUMBER and (whole := _of_its_own(said, counts)):
+        named = _IDENTIFIER.fullmatch(name) is not None or name.endswith(("Id", "ID"))
+        return "every row has a whole number of its own: an identifier" if named or _in_a_row(whole) else ""
     return ""
+
+
+def _of_its_own(said: Sequence[str], counts: Mapping[str, int]) -> list[int]:
+    """The whole numbers of a column, in order, where each row has another one; else none."""
+    if not len(counts) == len(said) > 20 or not all((number(word) or 0.0).is_integer() for word in said[:20]):
+        return []
+    values = [number(word) for word in said]
+    whole = sorted(int(value) for value in values if value is not None and value.is_integer())
+    return whole if len(set(whole)) == len(said) else []
+
+
+def _in_a_row(whole: Sequence[int]) -> bool:
+    return whole[-1] - whole[0] == len(whole) - 1
+
+
+def perhaps_identifiers(schema: Schema, header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Columns of numbers that may say nothing: each row has a whole number of its own, far from one another."""
+    found, places = [], {name: place for place, name in enumerate(header)}
+    for name, kind in zip(schema.names, schema.kinds, strict=True):
+        if kind == NUMBER:
+            said = [word for row in rows if not is_missing(word := row[places[name]])]
+            whole = _of_its_own(said, Counter(said))
+            if whole and whole[-1] - whole[0] > 100 * len(whole):
+                found.append(name)
+    return found
 
 
 def _levels(said: Sequence[str]) -> tuple[str, ...]:
     """The categories, the most frequent ones where there are many, in alphabetical order."""
-    counts = sorted(Counter(map(plain, said)).items(), key=lambda pair: (-pair[1], pair[0]))
-    return tuple(sorted(word for word, _ in counts[:MOST_LEVELS]))
+    counts: Counter[str] = Counter()
+    for word, count in Counter(said).items():
+        counts[plain(word)] += count
+    often = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    return tuple(sorted(word for word, _ in often[:MOST_LEVELS]))
 
 
 def encode(schema: Schema, rows: Sequence[Sequence[str]]) -> tuple[Array, list[Fault]]:
@@ -226,17 +274,24 @@ def encode(schema: Schema, rows: Sequence[Sequence[str]]) -> tuple[Array, list[F
         if kind == CATEGORY:
             codes = {word.casefold(): code for code, word in enumerate(levels, 1)}
             codes |= {word: code for code, word in enumerate(levels, 1)}
-            found = [codes.get(said, codes.get(said.casefold(), 0)) for said in map(plain, words)]
-            columns.append(np.array(found, np.float32).reshape(-1, 1))
+            places = {word: codes.get(said := plain(word), codes.get(said.casefold(), 0)) for word in set(words)}
+            columns.append(np.array([places[word] for word in words], np.float32).reshape(-1, 1))
             continue
-        told = [_numbers(word) if kind == NUMBER else _dated(word, kind == DAY_FIRST) for word in words]
+        if kind == NUMBER and (plainly := plain_numbers(words)) is not None:
+            columns.append(plainly.astype(np.float32).reshape(-1, 1))
+            continue
+        told = {word: _numbers(word) if kind == NUMBER else _dated(word, kind == DAY_FIRST) for word in set(words)}
         width = 1 if kind == NUMBER else len(DATE_PARTS)
-        what = "number" if kind == NUMBER else "date"
-        for row, (word, values) in enumerate(zip(words, told, strict=True)):
-            if values is None:
-                faults.append(Fault(row, f"column {printable(name)[:60]}: {printable(word)[:60]!r} is no {what}"))
+        if None in told.values():
+            what = f"is no {'number' if kind == NUMBER else 'date'}"
+            faults += [
+                Fault(row, f"column {printable(name)[:60]}: {printable(word)[:60]!r} {what}")
+                for row, word in enumerate(words)
+                if told[word] is None
+            ]
         blank = (math.nan,) * width
-        columns.append(np.array([blank if v is None else v for v in told], np.float32).reshape(-1, width))
+        known = {word: values or blank for word, values in told.items()}
+        columns.append(np.array([known[word] for word in words], np.float32).reshape(-1, width))
     whole = np.concatenate(columns, 1) if columns else np.empty((len(rows), 0), np.float32)
     return np.ascontiguousarray(whole, np.float32), faults
 

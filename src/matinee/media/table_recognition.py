@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -36,7 +37,10 @@ def fits(source: str) -> str | None:
     kinds = [kind_of(columns[place]) for place in useful]
     if all(kind == CATEGORY for kind in kinds) and not any(_few(columns[place]) for place in useful):
         return None
-    return "a table of numbers and categories"
+    counts = Counter(kind.split("-")[0] for kind in kinds)
+    plural = {"number": "numbers", "category": "categories", "date": "dates"}
+    told = ", ".join(f"{count} of {plural[kind]}" for kind, count in counts.items())
+    return f"a table with {'named' if seen.named else 'unnamed'} columns: {told}"
 
 
 def _numbered(seen: Records) -> bool:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from matinee.core.errors import DataError
-from matinee.media.records import glance, read_records
+from matinee.core.pieces import Piece, Table
+from matinee.media.records import glance
 from matinee.media.table_columns import encode
 from matinee.media.table_samples import SAMPLES
 from matinee.media.table_source import Terms, read_source
@@ -39,7 +40,7 @@ def rows_of(places: Sequence[str], terms: Terms) -> Iterator[TableRow]:
             continue
         try:
             known = place in SAMPLES and not Path(place).exists()
-            records = read_source(place) if known else read_records(place, header=_headed(place, terms))
+            records = read_source(place, None if known else _headed(place, terms))[0]
         except DataError as error:
             yield TableRow(place, wrong=str(error))
             continue
@@ -99,14 +100,14 @@ def encode_rows(raws: Sequence[Any], terms: Terms) -> tuple[Any, dict[int, DataE
 
 def _misfit(values: Mapping[str, Any], terms: Terms) -> str:
     """Why a row's columns are not those of the model, or ""."""
-    wanted = terms.schema.names
+    wanted = dict.fromkeys(terms.schema.names)
     missing = [name for name in wanted if name not in values]
     if missing:
         there = ", ".join(printable(str(name))[:40] for name in list(values)[:20])
         return f"the column {', '.join(map(repr, missing[:3]))} is missing; there are: {there}"
     strangers = [str(name) for name in values if name not in wanted and name not in terms.others]
     if strangers:
-        there = ", ".join(printable(name)[:40] for name in wanted[:20])
+        there = ", ".join(printable(name)[:40] for name in terms.schema.names[:20])
         return f"the model knows no column {strangers[0]!r}; it knows: {there}"
     return ""
 
@@ -134,3 +135,15 @@ def described(terms: Terms, values: Any) -> list[list[tuple[str, str]]]:
                 words.append((name, "(missing)" if value != value else f"{value:.6g}"))
         told.append(words)
     return told
+
+
+def shown(terms: Terms, values: Any, answers: Sequence[Mapping[str, Any]]) -> list[Piece]:
+    """Encoded rows (rows, inputs), each as a table with its answer first."""
+    told = [
+        answer["label"] + f" ({100 * answer['probability']:.0f} %)" if terms.classes else f"{answer['value']:.6g}"
+        for answer in answers
+    ]
+    return [
+        Table(("column", "value"), [(f"{terms.target} (answer)", answer), *words])
+        for words, answer in zip(described(terms, values), told, strict=True)
+    ]

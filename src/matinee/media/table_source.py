@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -16,9 +15,22 @@ import numpy as np
 from matinee.core.errors import DataError
 from matinee.core.examples import Array
 from matinee.core.ledger import Entry
+from matinee.media.decimal_commas import pointed
 from matinee.media.records import GROUP_COLUMNS, SPLIT_COLUMNS, Records, read_records
-from matinee.media.table_columns import MOSTLY, NUMBER, Schema, encode, is_missing, kind_of, learn, number, plain
+from matinee.media.table_columns import (
+    DATE,
+    NUMBER,
+    Schema,
+    encode,
+    is_missing,
+    kind_of,
+    learn,
+    number,
+    perhaps_identifiers,
+    turnable,
+)
 from matinee.media.table_samples import SAMPLES, sample
+from matinee.media.table_targets import Wanted, targets
 from matinee.media.walking import printable
 
 TARGETS: Final = (
@@ -26,11 +38,8 @@ TARGETS: Final = (
     *("survived", "species", "quality", "num", "mpg", "medv", "income", "default", "result"),
 )
 """Usual names of the column to predict; where none of them is there, the last column is."""
-FEW: Final = 10
-"""Up to so many different whole numbers, a target is taken for classes."""
-MOST_CLASSES: Final = 1000
-
-_RULE: Final = re.compile(r"(>=|<=|>|<)\s*(\S+)")
+SHOWN: Final = 20
+"""Columns that are named where there are many."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +89,11 @@ class Table:
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_source(source: str, header: bool | None = None) -> Records:
-    """The records of a file, a folder or a well-known name."""
-    return sample(source) if source in SAMPLES and not Path(source).exists() else read_records(source, header=header)
+def read_source(source: str, header: bool | None = None) -> tuple[Records, tuple[str, ...]]:
+    """The records of a file, a folder or a well-known name, and the columns that had decimal commas (now points)."""
+    if source in SAMPLES and not Path(source).exists():
+        return sample(source), ()
+    return pointed(read_records(source, header=header))
 
 
 def contents(records: Records, repeats: bool) -> dict[str, str]:
@@ -99,7 +110,7 @@ def contents(records: Records, repeats: bool) -> dict[str, str]:
 
 def changed_since(source: str, manifest: Mapping[str, str], known: Terms) -> dict[str, list[str]]:
     """The rows that are "changed", "missing" or "new" since the manifest was written."""
-    now = contents(read_source(source, known.named), known.repeats)
+    now = contents(read_source(source, known.named)[0], known.repeats)
     return {
         "changed": sorted(name for name in manifest if name in now and now[name] != manifest[name]),
         "missing": sorted(manifest.keys() - now.keys()),
@@ -112,12 +123,15 @@ def read_examples(source: str, request: TableRequest, known: Terms | None = None
 
     Raises DataError where there is no such column, no row with a target or nothing to learn from.
     """
-    records = read_source(source, None if known is None else known.named)
+    records, commas = read_source(source, None if known is None else known.named)
     header = _header(records, source)
     entries = list(records.entries)
     facts: dict[str, str] = {}
+    if commas:
+        facts["decimal commas"] = f"3,5 is read as 3.5 in {_named(commas)}"
     target, groups, others = _roles(records, header, request, known, facts)
-    kept, told, classes = _targets(records, target, header[target], request, known, entries, facts)
+    wanted = Wanted(target, header[target], request.objective, request.event, None if known is None else known.classes)
+    kept, told, classes = targets(records, wanted, entries, facts)
     if not len(kept):
         raise DataError(f"{printable(source)}: no row has a target in the column {header[target]!r} that can be used.")
     rows = [records.rows[row] for row in kept]
@@ -133,7 +147,8 @@ def read_examples(source: str, request: TableRequest, known: Terms | None = None
     repeats = repeats if known is None else known.repeats
     if repeats:
         facts["equal rows"] = "as many as so few different values must give: they count as different examples"
-    others = tuple(name for name in header if name not in schema.names)
+    used = set(schema.names)
+    others = tuple(name for name in header if name not in used)
     terms = known or Terms(header[target], classes, schema, others, records.named, repeats)
     number_of = (
         {word: place for place, word in enumerate(dict.fromkeys(row[groups] for row in rows))} if groups >= 0 else {}
@@ -229,16 +244,32 @@ def _learned(
     plural = {"number": "numbers", "category": "categories", "date": "dates"}
     facts["columns"] = ", ".join(f"{count} of {plural[kind]}" for kind, count in counts.items())
     if found.left_out:
-        facts["left out"] = ", ".join(printable(name) for name in found.left_out)
+        facts["left out"] = _named(tuple(found.left_out))
+    if unsure := perhaps_identifiers(found.schema, header, rows):
+        facts["perhaps identifiers"] = (
+            f"{_named(unsure)}: every row has a whole number of its own. If they say nothing: "
+            f"--ignore {','.join(unsure[:5])}"
+        )
+    dates = [name for name, kind in zip(found.schema.names, found.schema.kinds, strict=True) if kind == DATE]
+    places = {name: place for place, name in enumerate(header)}
+    if turned := [name for name in dates if turnable([row[places[name]] for row in rows])]:
+        facts["dates"] = f"3/4/2024 is read as the fourth of March in {_named(turned)}: no value says otherwise"
     return found.schema
 
 
+def _named(names: Sequence[str]) -> str:
+    """Some of the columns, where there are many."""
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return ", ".join(printable(name)[:40] for name in names[:SHOWN]) + more
+
+
 def _places(header: Sequence[str], schema: Schema, source: str) -> list[int]:
-    missing = [name for name in schema.names if name not in header]
+    places = {name: place for place, name in enumerate(header)}
+    missing = [name for name in schema.names if name not in places]
     if missing:
         there = ", ".join(printable(name)[:40] for name in header[:20])
         raise DataError(f"{printable(source)}: the column {missing[0]!r} is missing; there are: {there}.")
-    return [header.index(name) for name in schema.names]
+    return [places[name] for name in schema.names]
 
 
 def _alike(values: Array, good: Array) -> tuple[Array, bool]:
@@ -252,118 +283,3 @@ def _alike(values: Array, good: Array) -> tuple[Array, bool]:
     alike = np.unique(whole.view(np.dtype((np.void, whole.shape[1] * 4))).ravel(), return_inverse=True)[1].ravel()
     combinations = sum(math.log(max(1, len(np.unique(column)))) for column in whole.T)
     return alike.astype(np.int64), combinations < math.log(10 * max(1, len(good)))
-
-
-# -- the target
-
-
-def _targets(
-    records: Records, place: int, name: str, request: TableRequest, known: Terms | None, entries: list[Entry],
-    facts: dict[str, str],
-) -> tuple[Array, Array, tuple[str, ...]]:  # fmt: skip
-    """Rows with a target, what it is for each of them, and the classes."""
-    words = [row[place] for row in records.rows]
-    given = [row for row, word in enumerate(words) if not is_missing(word)]
-    entries += [
-        Entry(records.names[r], "no-label", f"the target {name} is missing")
-        for r, w in enumerate(words)
-        if is_missing(w)
-    ]
-    said = [words[row] for row in given]
-    asked = request.objective
-    if known is not None:
-        asked = "class" if known.classes else "number"
-    elif request.event:
-        asked = "class"
-    elif asked == "auto":
-        asked = _objective(said)
-        other = "number" if asked == "class" else "class"
-        facts["objective"] = (
-            f"{'classes' if asked == 'class' else 'a number'} (decided; --objective {other} would be the other)"
-        )
-    if asked == "number":
-        return _as_numbers(records.names, given, said, name, entries, known is None)
-    told = _with_event(said, request.event, name) if request.event else [plain(word) for word in said]
-    classes = known.classes if known is not None else _classes(told, name, request.event)
-    code = {word: number for number, word in enumerate(classes)}
-    kept = [position for position, word in enumerate(told) if word in code]
-    entries += [
-        Entry(records.names[given[position]], "unknown-label", f"{printable(word)[:60]!r}: not a class of the model")
-        for position, word in enumerate(told)
-        if word not in code
-    ]  # fmt: skip
-    return np.array(given, np.int64)[kept], np.array([code[told[p]] for p in kept], np.int64), classes
-
-
-def _objective(said: Sequence[str]) -> str:
-    numbers = [value for word in said if (value := number(word)) is not None and not math.isnan(value)]
-    if len(numbers) < MOSTLY * len(said):
-        return "class"
-    distinct = set(numbers)
-    few = len(distinct) <= FEW and all(value.is_integer() for value in distinct)
-    return "class" if len(distinct) <= 2 or (few and len(numbers) >= 5 * len(distinct)) else "number"
-
-
-def _as_numbers(
-    names: Sequence[str], given: Sequence[int], said: Sequence[str], name: str, entries: list[Entry], learning: bool
-) -> tuple[Array, Array, tuple[str, ...]]:
-    told = [number(word) for word in said]
-    kept = [p for p, value in enumerate(told) if value is not None and not math.isnan(value)]
-    entries += [
-        Entry(names[given[p]], "not-a-number", f"the target {name}: {printable(said[p])[:60]!r} is no number")
-        for p in sorted(set(range(len(told))) - set(kept))
-    ]
-    if 2 * len(kept) < len(told):
-        raise DataError(
-            f"--objective number: of {len(told):,} values of {name!r}, {len(told) - len(kept):,} are no numbers."
-        )
-    values = np.array([told[p] for p in kept], np.float64)
-    if learning and len(values) and values.min() == values.max():
-        raise DataError(f"the target {name!r} is {values[0]:g} in every row: there is nothing to learn.")
-    return np.array(given, np.int64)[kept], values.astype(np.float32), ()
-
-
-def _classes(told: Sequence[str], name: str, event: str) -> tuple[str, ...]:
-    """The classes in order: of two, the event (the one named, else the rarer) comes last."""
-    counts = Counter(told)
-    if len(counts) > max(2, min(MOST_CLASSES, len(told) // 2)):
-        raise DataError(
-            f"the target {name!r} has {len(counts):,} different words in {len(told):,} rows: no classes to learn. "
-            "--target names another column; --objective number takes it as a number."
-        )
-    values = {word: number(word) for word in counts}
-    if all(value is not None for value in values.values()):
-        classes = sorted(counts, key=lambda word: (values[word], word))
-    else:
-        classes = sorted(counts)
-    if len(classes) == 2:
-        last = event if event in classes else min(classes, key=lambda word: (counts[word], -classes.index(word)))
-        classes.sort(key=lambda word: word == last)
-    return tuple(classes)
-
-
-def _with_event(said: Sequence[str], event: str, name: str) -> list[str]:
-    """The classes where the user says what the event is: a word, words with commas between, or a rule such as >0."""
-    rule = _RULE.fullmatch(event.strip())
-    words = [plain(word) for word in said]
-    if rule is not None:
-        bound = number(rule[2])
-        values = [number(word) for word in said]
-        if bound is None or math.isnan(bound) or any(value is None for value in values):
-            raise DataError(f"--event {event}: this compares numbers, and {name!r} has others than numbers.")
-        compare: dict[str, Callable[[float], bool]] = {
-            ">": lambda v: v > bound, "<": lambda v: v < bound, ">=": lambda v: v >= bound, "<=": lambda v: v <= bound,
-        }  # fmt: skip
-        hits = [compare[rule[1]](value) for value in values if value is not None]
-    else:
-        wanted = {plain(word.strip()) for word in event.split(",")}
-        strangers = wanted - set(words)
-        if strangers:
-            there = ", ".join(sorted(set(words))[:20])
-            raise DataError(f"--event {event}: {name!r} is never {min(strangers)!r}; there are: {there}.")
-        hits = [word in wanted for word in words]
-        if len(wanted) == 1 and len(set(words)) == 2:
-            return words
-    if all(hits) or not any(hits):
-        raise DataError(f"--event {event}: this is so in {'every row' if all(hits) else 'no row'}.")
-    return [event if hit else f"not {event}" for hit in hits]

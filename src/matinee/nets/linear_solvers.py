@@ -64,43 +64,75 @@ class Solution:
 
 
 def solve(problem: Problem, start: Solution | None = None) -> Solution:
-    """The minimum. Raises SettingsError for L1 with a loss that is not smooth."""
+    """The minimum, from `start` on. Raises SettingsError for L1 with a loss that is not smooth."""
+    if problem.l1 > 0 and not problem.classes and problem.loss == "mae":
+        raise SettingsError("--l1-penalty: goes with --loss-function mse or huber, not with mae.")
+    told: Array = np.any(problem.features, axis=0)
+    if not told.all():  # a feature that is always 0 has no weight and costs as much as any other
+        part = replace(problem, features=problem.features[:, told])
+        found = solve(part, None if start is None else Solution(start.weight[told], start.bias))
+        weight = np.zeros((len(told), problem.outputs))
+        weight[told] = found.weight
+        return Solution(weight, found.bias)
     if problem.l1 > 0:
-        if not problem.classes and problem.loss == "mae":
-            raise SettingsError("--l1-penalty: goes with --loss mse or huber, not with mae.")
         return _proximal(problem)
+    if problem.features.shape[1] > len(problem.features):
+        turned, axes = _turned(problem)
+        found = solve(turned, None if start is None else Solution(axes @ start.weight, start.bias))
+        return Solution(axes.T @ found.weight, found.bias)
     if problem.classes:
         small = (problem.features.shape[1] + 1) * problem.outputs <= NEWTON_LIMIT
         return _newton(problem, start) if small else _descent(problem)
     return _least_squares(problem) if problem.loss == "mse" else _reweighted(problem)
 
 
-def choose_l2(problem: Problem, seed: int = 0) -> float:
+def _turned(problem: Problem) -> tuple[Problem, Array]:
+    """The same problem in as many features as there are examples, and the axes (those, d): L2 knows no direction."""
+    left, sizes, axes = np.linalg.svd(problem.features, full_matrices=False)
+    return replace(problem, features=left * sizes), axes
+
+
+def choose_l2(problem: Problem, groups: Array | None = None, seed: int = 0) -> float:
     """The L2 penalty with which examples left out are told best.
 
     Numbers: by the squared error of each example left out once, in closed form. Classes: by the cross-entropy in five
-    folds.
+    folds. Where there are groups (n,), numbers -1 for none, they are left out whole: by five folds in both cases.
     """
     generator = np.random.default_rng([seed, 11])
+    groups = np.full(len(problem.targets), -1) if groups is None else groups
     if len(problem.targets) > SOME:
         chosen = np.sort(generator.permutation(len(problem.targets))[:SOME])
-        problem = _part(problem, chosen)
-    if not problem.classes:
+        problem, groups = _part(problem, chosen), groups[chosen]
+    if problem.features.shape[1] > len(problem.features):
+        problem = _turned(problem)[0]
+    if not problem.classes and not (groups >= 0).any():
         errors = _left_out(problem)
         return PENALTIES[int(np.argmin(errors))]
-    order = generator.permutation(len(problem.targets))
-    order = order[np.argsort(problem.targets[order], kind="stable")]
-    folds = np.empty(len(order), np.int64)
-    folds[order] = np.arange(len(order)) % FOLDS
-    surprise = np.zeros(len(PENALTIES))
-    for fold in range(min(FOLDS, len(order))):
+    folds = folds_of(problem.targets, groups, FOLDS, generator)
+    lost = np.zeros(len(PENALTIES))
+    for fold in range(min(FOLDS, int(folds.max(initial=0)) + 1)):
         rest, away = _part(problem, np.flatnonzero(folds != fold)), folds == fold
+        if not len(rest.targets):
+            return PENALTIES[-1]  # one group alone
         found: Solution | None = None
         for place in reversed(range(len(PENALTIES))):
             found = solve(replace(rest, l2=PENALTIES[place], l1=0.0), found)
-            losses = _surprise(found(problem.features[away]), problem.targets[away])
-            surprise[place] += (losses * problem.weights[away]).sum()
-    return PENALTIES[int(np.argmin(surprise))]
+            told, truth = found(problem.features[away]), problem.targets[away]
+            losses = _surprise(told, truth) if problem.classes else (told[:, 0] - truth) ** 2
+            lost[place] += (losses * problem.weights[away]).sum()
+    return PENALTIES[int(np.argmin(lost))]
+
+
+def folds_of(targets: Array, groups: Array, folds: int, generator: np.random.Generator) -> Array:
+    """The fold of each row (n,): groups whole (-1: of none), low and high targets, or all classes, in each."""
+    alone = np.where(groups < 0, groups.max(initial=0) + 1 + np.arange(len(groups)), groups)
+    _, first, member = np.unique(alone, return_index=True, return_inverse=True)
+    order = generator.permutation(len(first))
+    order = order[np.argsort(targets[first[order]], kind="stable")]
+    fold = np.empty(len(first), np.int64)
+    fold[order] = np.arange(len(order)) % folds
+    numbers: Array = fold[member.ravel()]
+    return numbers
 
 
 def _part(problem: Problem, rows: Array) -> Problem:
@@ -275,7 +307,9 @@ def _descent(problem: Problem) -> Solution:
 def _proximal(problem: Problem) -> Solution:
     """Accelerated proximal gradients with restarts (Beck & Teboulle, 2009; O'Donoghue & Candes, 2015)."""
     features, wanted, weights = problem.features, _wanted(problem), problem.weights[:, None]
-    largest = float(np.linalg.eigvalsh((features * weights).T @ features).max(initial=0.0)) + float(weights.sum())
+    scaled = features * np.sqrt(weights)
+    products = scaled.T @ scaled if scaled.shape[1] <= len(scaled) else scaled @ scaled.T  # of the same eigenvalues
+    largest = float(np.linalg.eigvalsh(products).max(initial=0.0)) + float(weights.sum())
     # The cross-entropy bends at most a quarter as much for two classes, half for more.
     rate = 1 / (largest * (1.0 if not problem.classes else 0.25 if problem.classes == 2 else 0.5) + problem.l2)
     weight, bias = np.zeros((features.shape[1], problem.outputs)), np.zeros(problem.outputs)

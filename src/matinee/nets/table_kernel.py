@@ -23,7 +23,10 @@ LANDMARKS: Final = 1000
 MOST: Final = 20_000
 """Training rows that are looked at, drawn by lot where there are more: all are compared with all landmarks at once."""
 STEPS: Final = 40
+ENOUGH: Final = 0.02
+"""A step that makes the likelihood of all rows better by less than this factor (as a logarithm) is the last one."""
 JITTER: Final = 1e-6
+LEAST_NOISE: Final = 1e-4
 
 
 class Kernel(nn.Module):
@@ -49,7 +52,8 @@ def likeness(one: Tensor, other: Tensor, lengths: Tensor, scales: Tensor) -> Ten
     """(n, m): the kernel between rows (n, width) and rows (m, width)."""
     left, right = one / lengths, other / lengths
     apart = (left**2).sum(1)[:, None] + (right**2).sum(1)[None] - 2 * left @ right.T
-    return scales[0] * torch.exp(-0.5 * apart.clamp(min=0)) + scales[1] * (one @ other.T)
+    near = scales[0] * torch.exp(-0.5 * apart.clamp(min=0))
+    return near if scales[1] == 0 else near + scales[1] * (one @ other.T)
 
 
 def learn(kernel: Kernel, features: Tensor, targets: Tensor, weights: Tensor, classes: int) -> tuple[Tensor, Tensor]:
@@ -76,8 +80,10 @@ def learn(kernel: Kernel, features: Tensor, targets: Tensor, weights: Tensor, cl
     else:  # the subset of regressors (Smola & Bartlett, 2000)
         across = likeness(features, some, lengths, scales)
         inner = likeness(some, some, lengths, scales) + JITTER * torch.eye(len(some), dtype=torch.float64)
-        weight = torch.linalg.solve(inner + across.T @ (across / noise[:, None]), across.T @ (wanted / noise[:, None]))
-        left_out = across @ weight
+        solved = torch.linalg.solve(inner + across.T @ (across / noise[:, None]), across.T)
+        weight = solved @ (wanted / noise[:, None])
+        moved = (across.T * solved).sum(0) / noise  # by what an answer moves with its own target (Allen's PRESS, 1974)
+        left_out = wanted - (wanted - across @ weight) / (1 - moved).clamp(min=1e-3)[:, None]
     kernel.landmarks.zero_()
     kernel.landmarks[: len(some)] = some.to(kernel.landmarks)
     kernel.lengths.copy_(lengths)
@@ -109,40 +115,62 @@ def _as_logits(weight: Tensor, told: Tensor, level: Tensor, targets: Tensor, wei
 
 def _fitted(features: Tensor, wanted: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Length scales (width,) and scales (3,) with the greatest marginal likelihood, times their priors."""
-    width = features.shape[1]
-    told = torch.cat([features.std(0) > 0, torch.ones(3, dtype=torch.bool)])  # constant features have no length scale
-    usual = torch.cat(
-        [
-            torch.full((width,), math.sqrt(2) + 0.5 * math.log(max(1, int(told.sum()) - 3)), dtype=torch.float64),
-            torch.tensor([-0.5, math.log(0.3 / max(1, width)), -1.0], dtype=torch.float64),
-        ]
+    told = features.std(0, correction=0) > 0  # constant features have no length scale, and stay where they are
+    width = int(told.sum())
+    usual = torch.full((width + 3,), math.sqrt(2) + 0.5 * math.log(max(1, width)), dtype=torch.float64)
+    usual[width:] = torch.tensor([-0.5, math.log(0.3 / max(1, features.shape[1])), -1.0])
+    doubt = torch.full((width + 3,), math.sqrt(3), dtype=torch.float64)
+    doubt[width:] = 1.5
+    # The optimiser moves what the priors leave open in units of their width.
+    moves = torch.zeros(width + 3, dtype=torch.float64, requires_grad=True)
+    moves.data[:width] = -0.5
+    surprise = _Surprise(features[:, told], wanted, weights)
+    rule = torch.optim.LBFGS(
+        [moves], max_iter=STEPS, history_size=10, tolerance_change=ENOUGH / len(wanted), line_search_fn="strong_wolfe"
     )
-    doubt = torch.cat([torch.full((width,), math.sqrt(3)), torch.tensor([1.5, 1.5, 1.5])]).double()
-    # The optimiser moves what the priors leave open in units of their width; constant features stay where they are.
-    moves = torch.zeros(int(told.sum()), dtype=torch.float64, requires_grad=True)
-    moves.data[: int(told.sum()) - 3] = -0.5
-    rows, outputs = wanted.shape
-    rule = torch.optim.LBFGS([moves], max_iter=STEPS, history_size=10, line_search_fn="strong_wolfe")
-
-    def scaled() -> Tensor:
-        return (usual + doubt * torch.zeros_like(usual).masked_scatter(told, moves.clamp(-6, 6))).exp()
 
     def value() -> Tensor:
-        rule.zero_grad()
-        every = scaled()
-        whole = likeness(features, features, every[:width], every[width:])
-        whole = whole + torch.diag((every[-1] + 1e-4) / weights)
+        place = moves.detach()
+        total, slope = surprise((usual + doubt * place.clamp(-6, 6)).exp())
+        moves.grad = slope * doubt * (place.abs() < 6) + place / len(wanted)
+        return total + 0.5 * (place**2).sum() / len(wanted)
+
+    rule.step(value)  # type: ignore[no-untyped-call]
+    found = (usual + doubt * moves.detach().clamp(-6, 6)).exp()
+    lengths = torch.full((features.shape[1],), math.exp(math.sqrt(2)), dtype=torch.float64)
+    lengths[told] = found[:width]
+    return lengths, found[width:] + torch.tensor([0.0, 0.0, LEAST_NOISE])
+
+
+class _Surprise:
+    """The negative logarithm of the marginal likelihood, for each row, and its slope in the logarithms of the scales.
+
+    Written out, since what autograd goes through for a Cholesky factor costs several times as much.
+    """
+
+    def __init__(self, features: Tensor, wanted: Tensor, weights: Tensor) -> None:
+        self.features, self.wanted, self.share = features, wanted, 1 / weights
+        self.products = features @ features.T
+
+    def __call__(self, scales: Tensor) -> tuple[Tensor, Tensor]:
+        """scales (width + 3,): lengths, then the variances of `likeness` and of the noise -> a scalar, (width + 3,)."""
+        lengths, (bent, straight, noise) = scales[:-3], scales[-3:]
+        rows, outputs = self.wanted.shape
+        near = likeness(self.features, self.features, lengths, torch.tensor([1.0, 0.0]))
+        whole = bent * near + straight * self.products
+        whole.diagonal().add_((noise + LEAST_NOISE) * self.share)
         factor, failed = torch.linalg.cholesky_ex(whole)
         if int(failed):
-            return torch.tensor(math.inf, dtype=torch.float64)
-        solved = torch.linalg.solve_triangular(factor, wanted, upper=False)
-        surprise = 0.5 * (solved**2).sum() + outputs * factor.diagonal().log().sum()
-        total: Tensor = surprise / rows + 0.5 * (moves**2).sum() / rows
-        total.backward()  # type: ignore[no-untyped-call]
-        return total
-
-    with torch.enable_grad():
-        rule.step(value)  # type: ignore[no-untyped-call]
-    every = scaled().detach()
-    every[-1] += 1e-4
-    return every[:width], every[width:]
+            return torch.tensor(math.inf, dtype=torch.float64), torch.zeros_like(scales)
+        inverse = torch.cholesky_inverse(factor)
+        solved = inverse @ self.wanted
+        value = 0.5 * (self.wanted * solved).sum() + outputs * factor.diagonal().log().sum()
+        by_likeness = 0.5 * (outputs * inverse - solved @ solved.T)  # the slope in each entry of the matrix
+        pulled = by_likeness * near
+        apart = 2 * (pulled.sum(1) @ self.features**2 - (self.features * (pulled @ self.features)).sum(0))
+        slope = torch.empty_like(scales)
+        slope[:-3] = bent * apart / lengths**2
+        slope[-3] = bent * pulled.sum()
+        slope[-2] = straight * (by_likeness * self.products).sum()
+        slope[-1] = noise * (by_likeness.diagonal() * self.share).sum()
+        return value / rows, slope / rows

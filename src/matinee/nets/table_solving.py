@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from matinee.core.errors import SettingsError
 from matinee.core.examples import Array
 from matinee.core.scores import temperature
 from matinee.nets.linear_solvers import Problem, choose_l2, solve
@@ -33,8 +34,11 @@ class Terms:
 
 
 @torch.no_grad()
-def prepare(network: TableNetwork, inputs: Tensor, targets: Array, terms: Terms) -> None:
-    """Set what follows from training rows at once: inputs (rows, inputs), targets (rows,)."""
+def prepare(network: TableNetwork, inputs: Tensor, targets: Array, terms: Terms, groups: Array | None = None) -> None:
+    """Set what follows from training rows at once: inputs (rows, inputs), targets (rows,).
+
+    groups (rows,): rows with the same number, but -1, are left out together where a penalty is chosen.
+    """
     head, device = network.head, network.head.bias.device
     network.look(inputs.to(device))
     goal: Array = targets.astype(np.int64 if head.classes else np.float64)
@@ -45,19 +49,19 @@ def prepare(network: TableNetwork, inputs: Tensor, targets: Array, terms: Terms)
         head.spread.fill_(spread)
         goal = (goal - centre) / spread
     if isinstance(network.trunk, Kernel):
-        weights = torch.from_numpy(_weights(targets, head.classes, terms.balanced))
+        weights = torch.from_numpy(row_weights(targets, head.classes, terms.balanced))
         features = network.intake(inputs.to(device)).double().cpu()
         weight, bias = learn(network.trunk, features, torch.from_numpy(goal).double(), weights, head.classes)
         head.weight[0] = weight.to(head.weight)
         head.bias[0] = bias.to(head.bias)
     if isinstance(network.trunk, Plain | Constant):
         features = network.trunk(network.intake, inputs.to(device))[:, 0].double().cpu().numpy()
-        problem = Problem(features, goal, _weights(targets, head.classes, terms.balanced), head.classes,
+        problem = Problem(features, goal, row_weights(targets, head.classes, terms.balanced), head.classes,
                           terms.loss, terms.delta, l1=terms.l1)  # fmt: skip
         if isinstance(network.trunk, Constant):
             head.bias[0] = torch.from_numpy(_chances(problem)).to(head.bias)
             return
-        l2 = terms.l2 if terms.l2 is not None else 0.0 if terms.l1 else choose_l2(problem)
+        l2 = terms.l2 if terms.l2 is not None else 0.0 if terms.l1 else choose_l2(problem, groups)
         found = solve(replace(problem, l2=l2))
         head.weight[0] = torch.from_numpy(found.weight).to(head.weight)
         head.bias[0] = torch.from_numpy(found.bias).to(head.bias)
@@ -89,7 +93,7 @@ def loss(outputs: Tensor, targets: Tensor, terms: Terms, counts: Sequence[int], 
     return functional.mse_loss(told, wanted)
 
 
-def _weights(targets: Array, classes: int, balanced: bool) -> Array:
+def row_weights(targets: Array, classes: int, balanced: bool) -> Array:
     """What each example counts (rows,): one, or so that the classes count alike."""
     if not (classes and balanced):
         return np.ones(len(targets))
@@ -106,6 +110,16 @@ def _chances(problem: Problem) -> Array:
     counts = np.bincount(problem.targets.astype(np.int64), problem.weights, problem.classes) + 1e-3
     chances: Array = np.log(counts / counts.sum())
     return chances[1:] - chances[:1] if problem.classes == 2 else chances
+
+
+def affordable(budget: float, others: int) -> None:
+    """Raises SettingsError where so many validation examples without the event cannot show such a budget is kept."""
+    if not others or 0 < budget < 1 / (others + 1):
+        less = f"Give {1 / (others + 1):.3g} or more, or a" if others else "Give a"
+        raise SettingsError(
+            f"--false-alarm-budget {budget:g}: it is met on validation examples without the event, of which there are "
+            f"{others:,}, too few for it. {less} larger --valid-share."
+        )
 
 
 @torch.no_grad()
@@ -126,6 +140,8 @@ def calibrate(network: TableNetwork, outputs: Any, targets: Tensor, share: float
     head.sharpness.mul_(factor)
     if head.classes == 2 and budget is not None:
         odds = (logits[:, 1] - logits[:, 0])[targets == 0].double().sort(descending=True).values * factor
-        allowed = int(budget * (len(odds) + 1))  # of the others seen, with the next one
+        # So that the next example that is no event is told as one with that chance or less (Vovk et al., 2005).
+        allowed = int(budget * (len(odds) + 1) + 1e-9)
         limit = float(odds[allowed - 1]) if 0 < allowed <= len(odds) else NEVER if allowed == 0 else -NEVER
-        head.threshold.fill_(max(-NEVER, min(NEVER, limit)))
+        # A hair above, for rounding: where many rows are equal, all of them would be told.
+        head.threshold.fill_(max(-NEVER, min(NEVER, limit + 1e-5 * max(1.0, abs(limit)))))

@@ -15,14 +15,13 @@ from matinee.core.errors import DataError, SettingsError
 from matinee.core.event_scores import EventMeter
 from matinee.core.examples import Array, Examples
 from matinee.core.meter import Meter
-from matinee.core.pieces import Piece, Table
+from matinee.core.pieces import Piece
 from matinee.core.progress import Progress
 from matinee.core.regression_scores import RegressionMeter
 from matinee.core.scores import ClassificationMeter
 from matinee.core.settings import setting
 from matinee.core.splits import Splits, divide
 from matinee.core.task import Batch, Data, Origin, Task
-from matinee.core.train_settings import TrainSettings
 from matinee.media import table_rows, table_source
 from matinee.media.table_columns import Schema
 from matinee.media.table_recognition import fits
@@ -111,17 +110,15 @@ class TablePrediction(Task):
         name = "label" if table.terms.classes else "number"
         columns = {"values": table.values, name: table.targets, "group": table.groups}
         parts = self._divided(table)
-        task = self if self.columns else self._bound(table, parts["train"])
+        task = self if self.columns else self._bound(table.terms)
         given = frozenset(SPLITS[split] for split in np.unique(table.splits[table.splits >= 0]))
         facts = {"rows": f"{len(table.values):,}", **table.facts}
         origin = Origin(source, table.manifest, table.names, table.entries, given, facts)
         train, valid, test = (Examples(columns, parts[part]) for part in SPLITS)
-        return Data(task, train, valid, test, origin)
+        return Data(task if self.columns else task._measured(train), train, valid, test, origin)
 
-    def _bound(self, table: table_source.Table, train: Array) -> TablePrediction:
+    def _bound(self, terms: table_source.Terms) -> TablePrediction:
         """This task with the facts of a table."""
-        terms, targets = table.terms, table.targets[train]
-        deviation = 1.0 if terms.classes or not len(train) else float(targets.std(dtype=np.float64)) or 1.0
         return dataclasses.replace(
             self,
             columns=terms.schema.names,
@@ -130,8 +127,6 @@ class TablePrediction(Task):
             others=terms.others,
             target_column=terms.target,
             classes=terms.classes,
-            counts=tuple(np.bincount(targets, minlength=len(terms.classes)).tolist()) if terms.classes else (),
-            deviation=deviation,
             named=terms.named,
             repeats=terms.repeats,
         )
@@ -184,56 +179,65 @@ class TablePrediction(Task):
             return "cross-entropy" if self.classes else "mse"
         return self.loss_function
 
+    @property
+    def _balanced(self) -> bool:
+        return self.class_weights == "balanced"
+
     def choose(self, data: Data, minutes: float | None) -> TablePrediction:
         """The network; and whether the settings go together."""
         if (self._loss == "cross-entropy") != bool(self.classes):
-            fit = "cross-entropy" if self.classes else "mse, mae or huber"
-            raise SettingsError(f"--loss-function {self._loss}: the target is {self._words()}: {fit}.")
+            fits = "cross-entropy" if self.classes else "mse, mae or huber"
+            raise SettingsError(f"--loss-function {self._loss}: the target is {self._words()}: {fits}.")
         costs = self.cost_of_miss != self.cost_of_false_alarm
         asked = "--false-alarm-budget" if self.false_alarm_budget is not None else "--cost-of-miss" if costs else ""
         if asked and len(self.classes) != 2:
             raise SettingsError(f"{asked}: needs two classes, and the target is {self._words()}. --event makes two.")
-        if asked and self.class_weights == "balanced":
+        if asked and self._balanced:
             raise SettingsError(f"{asked}: goes without --class-weights balanced, which moves the threshold as well.")
         if costs and self.false_alarm_budget is not None:
             raise SettingsError("--false-alarm-budget: give either a budget or costs.")
-        if self.network == "kernel" and (self._loss in ("mae", "huber") or self.l1_penalty or self.l2_penalty):
-            raise SettingsError("--network kernel: finds its own penalties for squared errors. Take --network linear.")
-        if self.false_alarm_budget is not None and not len(data.valid):
-            raise SettingsError("--false-alarm-budget: it is met on validation examples; --valid-share must not be 0.")
+        penalty = "--l1-penalty" if self.l1_penalty else "--l2-penalty" if self.l2_penalty is not None else ""
+        if penalty and self.network not in ("auto", "linear"):
+            raise SettingsError(f"{penalty}: is of --network linear, not of {self.network}.")
+        if self.network == "kernel" and self._loss in ("mae", "huber"):
+            raise SettingsError("--network kernel: is for squared errors. Take --network linear.")
+        if self.false_alarm_budget is not None:
+            from matinee.nets.table_solving import affordable
+
+            affordable(self.false_alarm_budget, int((self._goals(data.valid) == 0).sum()))
         name = self.network if self.network != "auto" else self._fitting(data)
         size = self.size if self.size != "auto" else "s" if len(data.train) < 2000 else "m"
-        return dataclasses.replace(self, network=name, size=size, loss_function=self._loss)
+        return dataclasses.replace(self._measured(data.train), network=name, size=size, loss_function=self._loss)
+
+    def _measured(self, train: Examples) -> TablePrediction:
+        """This task with what its loss must know of the targets of these examples, and of no others."""
+        if self.classes:
+            counts = np.bincount(self._goals(train).astype(np.int64), minlength=len(self.classes))
+            return dataclasses.replace(self, counts=tuple(counts.tolist()))
+        spread = float(self._goals(train).std(dtype=np.float64)) if len(train) else 1.0
+        return dataclasses.replace(self, deviation=spread or 1.0)
 
     def _words(self) -> str:
         return f"one of {len(self.classes)} classes" if self.classes else "a number"
 
     def _fitting(self, data: Data) -> str:
         """The network that does best in folds of the training rows, where they are few enough for that."""
-        import torch
+        from matinee.nets.table_choice import MANY, WIDE, Trial, fitting, trained
+        from matinee.nets.table_solving import row_weights
 
-        from matinee.core.loop import fit
-        from matinee.nets.table_choice import MANY, fitting
-
-        if self.l1_penalty or self.l2_penalty is not None:
-            return "linear"  # what was asked for is the linear network's
-        train = data.train
+        train, width = data.train, sum(levels + 1 for levels in self.shape.levels)
+        if self.l1_penalty or self.l2_penalty is not None or width > WIDE:
+            return "linear"  # what was asked for is the linear network's; or no other is done in time
         if len(train) >= MANY:
             return "tabular"
-
-        def trained(name: str, positions: Array) -> Any:
-            part, task = train.take(positions), dataclasses.replace(self, network=name, size="s")
-            settings = TrainSettings(precision="float32", device="cpu").advised(task.advice(len(part)))
-            torch.manual_seed(0)
-            network = task.build()
-            task.prepare(network, part)
-            none = part.take(positions[:0])
-            fit(Data(task, part, none, none), network, settings)
-            return network
-
-        groups = train.column("group") if "group" in train.columns else np.full(len(train), -1)
-        names = ("linear", "kernel", "tabular") if self._loss in ("mse", "cross-entropy") else ("linear", "tabular")
-        return fitting(names, train.column("values"), self._goals(train), groups, trained)
+        absolute = self._loss in ("mae", "huber")
+        # The kernel has the linear one in it, and the likelihood weighs them: for numbers there is no choice to make.
+        solved = ("linear",) if absolute or 4 * width > WIDE else ("linear", "kernel") if self.classes else ("kernel",)
+        names = (*solved, "tabular")
+        goals, weights = self._goals(train), row_weights(self._goals(train), len(self.classes), self._balanced)
+        tasks = {name: dataclasses.replace(self, network=name, size="s") for name in names}
+        trial = Trial(train.column("values"), goals, _groups(train), weights, absolute)
+        return fitting(names, trial, lambda name, positions: trained(tasks[name], train.take(positions)))
 
     def _goals(self, examples: Examples) -> Array:
         return examples.column("label" if self.classes else "number")
@@ -241,8 +245,7 @@ class TablePrediction(Task):
     def _solving(self) -> Solving:
         from matinee.nets.table_solving import Terms
 
-        balanced = self.class_weights == "balanced"
-        return Terms(self._loss, self.huber_delta, self.l2_penalty, self.l1_penalty, balanced)
+        return Terms(self._loss, self.huber_delta, self.l2_penalty, self.l1_penalty, self._balanced)
 
     def advice(self, examples: int) -> dict[str, Any]:
         """Few steps for few rows; none where the network is solved at a look."""
@@ -270,7 +273,7 @@ class TablePrediction(Task):
         if not isinstance(network, TableNetwork):
             return
         inputs = torch.from_numpy(examples.column("values"))
-        table_solving.prepare(network, inputs, self._goals(examples), self._solving())
+        table_solving.prepare(network, inputs, self._goals(examples), self._solving(), _groups(examples))
         if len(self.classes) == 2:
             with torch.no_grad():  # the dearer a miss, the smaller the chance that is enough (Elkan, 2001)
                 network.head.threshold.fill_(math.log(self.cost_of_false_alarm / self.cost_of_miss))
@@ -306,7 +309,7 @@ class TablePrediction(Task):
         if not self.classes:
             return RegressionMeter(self.target_column)
         if len(self.classes) != 2:
-            return ClassificationMeter(self.classes)
+            return ClassificationMeter(self.classes, ranked=True)
         costs = (self.cost_of_miss, self.cost_of_false_alarm)
         first = "auroc" if self.false_alarm_budget is not None else "cost" if costs != (1.0, 1.0) else "accuracy"
         return EventMeter(self.classes, costs, first)
@@ -376,15 +379,12 @@ class TablePrediction(Task):
 
     def show(self, inputs: Tensor, outputs: Any) -> list[Piece]:
         """Each row with its answer."""
-        rows = table_rows.described(self.terms, inputs.float().cpu())
-        answers = [
-            a["label"] + f" ({100 * a['probability']:.0f} %)" if self.classes else f"{a['value']:.6g}"
-            for a in self.decode(outputs)
-        ]
-        return [
-            Table(("column", "value"), [(f"{self.target_column} (answer)", answer), *words])
-            for words, answer in zip(rows, answers, strict=True)
-        ]
+        return table_rows.shown(self.terms, inputs.float().cpu(), self.decode(outputs))
+
+
+def _groups(examples: Examples) -> Array:
+    """The group of each example (examples,), -1: of none."""
+    return examples.column("group") if "group" in examples.columns else np.full(len(examples), -1)
 
 
 def _listed(words: str) -> tuple[str, ...]:

@@ -74,8 +74,7 @@ class CrossValidation:
                 name.replace("_", " "),
                 f"{score.value:.4f}",
                 f"{score.low:.4f} to {score.high:.4f}",
-                f"{np.mean(self.folds[name]):.4f}",
-                f"{np.std(self.folds[name], ddof=1):.4f}",
+                *(f"{value:.4f}" for value in _spread(self.folds[name])),
                 *(f"{scores[name]:.4f}" for scores in self.rivals.values()),
             ]
             for name, score in self.scores.items()
@@ -86,6 +85,9 @@ class CrossValidation:
             sure = "surely other than" if by.low > 0 or by.high < 0 else "not surely other than"
             words = f"{first} is {sure} that of {self.names.get(name, name)}"
             lines.append(f"{words}: {by.value:+.4f} ({by.low:+.4f} to {by.high:+.4f})")
+        unknown = [name.replace("_", " ") for name, values in self.folds.items() if np.isnan(values).any()]
+        if unknown:
+            lines.append(f"note: some folds cannot be scored ({', '.join(unknown)}): a class is missing in them.")
         return "\n".join(lines)
 
 
@@ -103,11 +105,11 @@ def cross_validate(data: Data, *, folds: int = 10, progress: Progress | None = N
     pool = _pool(data)
     if folds < 2 or folds > len(pool):
         raise SettingsError(f"--folds {folds}: from 2 to the number of examples, which is {len(pool):,}.")
-    numbers = _folds(data, pool, folds)
+    numbers, whole = _folds(data, pool, folds)
     kept: dict[str, list[Meter]] = {}
     for fold in range(folds):
         shown.note(f"fold {fold + 1} of {folds}")
-        part = _fold(data, pool, numbers == fold, fold)
+        part = _fold(data, pool, numbers == fold, whole, fold)
         model = begin(prepare(part, given, Progress(quiet=True), time.perf_counter()), None, anyway=True)
         rivals = compare_with(dataclasses.replace(part, task=model.task), Progress(quiet=True))
         meters = {name: _scored(one, part.test) for name, one in {MODEL: model, **rivals}.items()}
@@ -121,14 +123,20 @@ def cross_validate(data: Data, *, folds: int = 10, progress: Progress | None = N
     return dataclasses.replace(told, names=names_of(data.task.rivals))
 
 
+def _spread(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and deviation over the folds that can be scored."""
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known or [np.nan])), float(np.std(known, ddof=1)) if len(known) > 1 else float("nan")
+
+
 def _pool(data: Data) -> Examples:
     """All examples but those that the source itself holds back."""
     parts = [part.rows for name, part in data.splits().items() if name != "test" or name not in data.origin.given]
     return Examples(data.train.columns, np.concatenate(parts))
 
 
-def _folds(data: Data, pool: Examples, folds: int) -> Array:
-    """The fold of each example: by class, what belongs together in one."""
+def _folds(data: Data, pool: Examples, folds: int) -> tuple[Array, Array]:
+    """The fold of each example, by class; and the group of each, equal for those that belong together in one."""
     labels, together = data.task.labels(pool), data.task.together(pool)
     labels = np.zeros(len(pool), np.int64) if labels is None else labels
     prints, threshold = data.task.fingerprint(pool)
@@ -137,23 +145,22 @@ def _folds(data: Data, pool: Examples, folds: int) -> Array:
     if own.max() + 1 < folds:
         raise DataError(f"--folds {folds}: there are {own.max() + 1} groups of examples that stay together.")
     if own.max() + 1 == folds:  # each is left out once: there is nothing to divide by class
-        return own.astype(np.int64)
+        return own.astype(np.int64), whole
     numbers = np.full(len(pool), folds - 1)
     left = np.arange(len(pool))
     for fold in range(folds - 1):
         away = held_back(labels[left], whole[left], 1 / (folds - fold), data.task.split_seed + fold)
         numbers[left[away]] = fold
         left = left[~away]
-    return numbers
+    return numbers, whole
 
 
-def _fold(data: Data, pool: Examples, out: Array, fold: int) -> Data:
-    """The data of one fold: its examples are the test, and some of the others select the model."""
+def _fold(data: Data, pool: Examples, out: Array, whole: Array, fold: int) -> Data:
+    """The data of one fold: its examples are the test, and some of the others, groups whole, select the model."""
     rest = pool.take(np.flatnonzero(~out))
-    labels, together = data.task.labels(rest), data.task.together(rest)
+    labels = data.task.labels(rest)
     labels = np.zeros(len(rest), np.int64) if labels is None else labels
-    alone = np.arange(len(rest)) if together is None else joined([np.arange(len(rest)), together])
-    chosen = held_back(labels, alone, data.task.valid_share, data.task.split_seed + fold)
+    chosen = held_back(labels, whole[~out], data.task.valid_share, data.task.split_seed + fold)
     train_, valid = (rest.take(np.flatnonzero(which)) for which in (~chosen, chosen))
     return dataclasses.replace(data, train=train_, valid=valid, test=pool.take(np.flatnonzero(out)))
 
