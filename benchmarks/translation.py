@@ -8,50 +8,17 @@ one run with seed 0; test splits are the publishers' own, or (BBC) drawn with sp
 from __future__ import annotations
 
 import json
-import os
-import sys
-import tempfile
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from measure import FailedError, SkippedError, trained
-
-ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "multi30k": ("multi30k_task1", ("--task", "translation", "--direction", "de-en", "--minutes", "40")),
-    "multi30k-recurrent": (
-        "multi30k_task1",
-        ("--task", "translation", "--direction", "de-en", "--minutes", "20", "--network", "recurrent"),
-    ),
-    "scitldr": ("scitldr_abstract", ("--task", "summarisation", "--minutes", "10")),
-    "bbc": ("bbc_news_summary/bbc_news_summary.jsonl", ("--task", "summarisation", "--minutes", "10")),
-    "scitldr-written": (
-        "scitldr_abstract",
-        ("--task", "summarisation", "--minutes", "20", "--network", "transformer", "--source-limit", "512"),
-    ),
-}
+from measure import printed, trained
 
 
-def main() -> None:
-    """Run the rows that are named."""
-    if len(sys.argv) < 2:
-        sys.exit(__doc__)
-    data, wanted = Path(sys.argv[1]).resolve(), sys.argv[2:] or list(ROWS)
-    unknown = [name for name in wanted if name not in ROWS]
-    if unknown:
-        sys.exit(f"no such row: {', '.join(unknown)}; there are {', '.join(ROWS)}")
-    from matinee.core.runtime import processor
-
-    print(f"machine: {processor()}, load {os.getloadavg()[0]:.1f}", flush=True)
-    for name in wanted:
-        source, settings = ROWS[name]
-        with tempfile.TemporaryDirectory() as room:
-            began = time.perf_counter()
-            try:
-                row = figures(trained(data / source, Path(room), *settings), settings)
-            except (FailedError, SkippedError) as error:
-                sys.exit(f"{name}: {error}")
-            print(json.dumps({"row": name, **row, "wall": round(time.perf_counter() - began, 1)}), flush=True)
+def of(source: str, task: str, *settings: str) -> Callable[[Path, Path], dict[str, Any]]:
+    """A row: one run on a source below DATA."""
+    whole = ("--task", task, *settings)
+    return lambda data, room: figures(trained(data / source, room, *whole), whole)
 
 
 def figures(result: dict[str, Any], settings: tuple[str, ...]) -> dict[str, Any]:
@@ -67,11 +34,26 @@ def figures(result: dict[str, Any], settings: tuple[str, ...]) -> dict[str, Any]
             name: {key: round(100 * value, 2) for key, value in other.items()}
             for name, other in scores["baselines"].items()
         },
+        "margins": {
+            name: [round(100 * score[key], 2) for key in ("value", "low", "high")]
+            for name, score in scores["margins"].items()
+        },
         "signatures": scores.get("signatures", scores.get("signature")),
         "epochs": result["epochs"],
         "train_seconds": round(result["train_seconds"], 1),
     }
 
 
+MULTI30K = ("multi30k_task1", "translation", "--direction", "de-en")
+ROWS = {
+    "multi30k": of(*MULTI30K, "--minutes", "40"),
+    "multi30k-recurrent": of(*MULTI30K, "--minutes", "20", "--network", "recurrent"),
+    "scitldr": of("scitldr_abstract", "summarisation", "--epochs", "8"),
+    "bbc": of("bbc_news_summary/bbc_news_summary.jsonl", "summarisation", "--epochs", "16"),
+    "scitldr-written": of(
+        "scitldr_abstract", "summarisation", "--minutes", "20", "--network", "transformer", "--source-limit", "512"
+    ),
+}
+
 if __name__ == "__main__":
-    main()
+    printed(__doc__, ROWS)

@@ -141,8 +141,29 @@ def test_batches_of_differing_lengths_are_joined() -> None:
 
 
 def test_of_several_writers_the_surest_answers() -> None:
-    nothing = torch.zeros(2, 0, 0)
-    one = Answers(torch.tensor([[4, 2], [5, 2]]), torch.tensor([-1.0, -3.0]), nothing)
-    other = Answers(torch.tensor([[6, 7, 2], [8, 9, 2]]), torch.tensor([-2.0, -1.0]), nothing)
+    rest = torch.zeros(2, 0, 0), torch.tensor([True, True])
+    one = Answers(torch.tensor([[4, 2], [5, 2]]), torch.tensor([-1.0, -3.0]), *rest)
+    other = Answers(torch.tensor([[6, 7, 2], [8, 9, 2]]), torch.tensor([-2.0, -1.0]), *rest)
     best = best_of([one, other])
     assert best.numbers.tolist() == [[4, 2, 0], [8, 9, 2]] and best.score.tolist() == [-1.0, -1.0]
+
+
+def test_a_summed_loss_is_differentiated_with_what_stands_above_it() -> None:
+    torch.manual_seed(0)
+    logits, target = torch.randn(4, 3, 30, requires_grad=True), torch.randint(1, 30, (4, 3))
+    (once,) = torch.autograd.grad(surprise(logits, target, 3.0, 0.1), logits)
+    (thrice,) = torch.autograd.grad(3 * surprise(logits, target, 3.0, 0.1), logits)
+    assert torch.allclose(3 * once, thrice, atol=1e-6)
+
+
+def test_nothing_is_learned_from_padding() -> None:
+    net, source, target = network("transformer"), sources(), torch.tensor([[11, 12, 2], [14, 2, 0], [15, 16, 2]])
+    wide = torch.nn.functional.pad(target, (0, 3)), torch.nn.functional.pad(source, (0, 4))
+    losses = []
+    for read, written in ((source, target), (wide[1], wide[0])):
+        net.zero_grad()
+        loss = surprise(taught(net, read, written), written, 3.0, 0.1)
+        loss.backward()
+        losses.append((float(loss.detach()), net.tables.written.weight.grad.clone()))  # type: ignore[union-attr]
+    assert losses[0][0] == pytest.approx(losses[1][0], abs=1e-6)
+    assert torch.allclose(losses[0][1], losses[1][1], atol=1e-6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,19 @@ def test_sentences_end_where_they_should() -> None:
     assert sentences_of(["a", "b c"]) == ["a", "b c"]
 
 
+def test_sentences_end_in_other_scripts_as_well() -> None:
+    assert sentences_of(["Это раз. Это два. А вот т. е. три."])[:2] == ["Это раз.", "Это два."]
+    assert sentences_of(["「明天晴天。」后天。"]) == ["「明天晴天。」", "后天。"]
+    assert sentences_of(["यह है। वह था।"]) == ["यह है।", "वह था।"]
+    assert sentences_of(["It cost approx. two pounds. £3 more."]) == ["It cost approx. two pounds.", "£3 more."]
+
+
+def test_a_line_of_a_million_short_words_is_divided_in_a_moment() -> None:
+    began = time.process_time()
+    assert len(sentences_of(["e.g. X " * 20_000])) == 1
+    assert time.process_time() - began < 5  # minutes where all of the line is looked at for each
+
+
 @given(st.text(min_size=1, max_size=200).filter(str.strip))
 def test_sentences_lose_no_letter(text: str) -> None:
     assert "".join("".join(sentences_of([text])).split()) == "".join(text.split())
@@ -112,6 +126,15 @@ def test_scores_are_those_of_rouge_score() -> None:
     told = rouge(said, [one, other])["rouge"]
     for place, kind in enumerate(("rouge1", "rouge2", "rougeL")):
         assert told[place] == pytest.approx(max(scorer.score(r, said)[kind].fmeasure for r in (one, other)))
+
+
+def test_scores_see_scripts_that_rouge_score_does_not() -> None:
+    assert rouge("今天下雨", ["今天北京下雨了"])["rouge"] == pytest.approx([8 / 11, 4 / 9, 8 / 11])
+    assert rouge("привет мир", ["Привет, большой мир"])["rouge"][0] == pytest.approx(0.8)
+    scorer = RougeScorer(["rouge1"], use_stemmer=True)  # a few accents in a text of a to z are left to it
+    one, other = "the café opened on the first of may", "the café in the town opened"
+    assert rouge(one, [other])["rouge"][0] == pytest.approx(scorer.score(other, one)["rouge1"].fmeasure)
+    assert best_sentences(["明天晴天。", "今天下雨。"], ["今天下雨了"]).tolist() == [0, 1]
 
 
 SOURCE = torch.tensor([[5, 6, 3, 7, 3, 8, 9, 10, 3, 2], [11, 3, 12, 13, 3, 2, 0, 0, 0, 0]])
@@ -168,4 +191,12 @@ def test_documents_are_answered_for(tmp_path: Path, quiet: Progress, capsys: pyt
     assert main(["predict", str(tmp_path / "run"), *files, "--quiet"]) == 1
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert "won" in lines[0]["summary"] and "slept" not in lines[0]["summary"]
+    assert not any("truncated" in line for line in lines)
     assert "UTF-8" in lines[1]["error"] and "empty" in lines[2]["error"] and lines[3]["summary"] == "Anna ate 1."
+
+
+def test_a_document_that_is_not_read_to_its_end_is_answered_with_a_word_of_it(quiet: Progress) -> None:
+    data = Summarisation(source_limit=64).toy()
+    model = matinee.train(data, epochs=1, progress=quiet)
+    long, short = model.predict(["Anna won gold 7 times. " * 40, "Anna ate 1."])
+    assert long["truncated"] is True and "truncated" not in short

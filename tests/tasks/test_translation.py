@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,11 +17,14 @@ from sacrebleu.metrics import BLEU, CHRF
 import matinee
 from matinee.cli import main
 from matinee.core.errors import DataError
+from matinee.core.examples import Examples, Ragged
 from matinee.core.meter import intervals
 from matinee.core.progress import Progress
 from matinee.core.reading import recognised
+from matinee.core.runtime import of_like_lengths
 from matinee.core.task import Batch, Data
 from matinee.media.pairs import PairRequest, parts, read_pairs
+from matinee.media.scripts import tokens_of
 from matinee.media.text_inputs import lines_given
 from matinee.media.text_scores import BETWEEN, TranslationMeter, kept_text, told_texts
 from matinee.media.vocabulary import Pieces, learn
@@ -81,6 +85,50 @@ def test_bad_lines_are_in_the_ledger(folder: Path, quiet: Progress) -> None:
     found = {entry.file: entry.kind for entry in data.origin.entries if entry.kind != "ignored"}
     assert found == {"train.de#3": "not-utf-8", "train.de#6": "empty", "train.de#8": "too-long"}
     assert len(data.train) == 29
+
+
+def test_half_a_character_and_long_lists_of_references(tmp_path: Path, quiet: Progress) -> None:
+    rows = [json.dumps({"source": f"{GERMAN[n]} {n}", "target": f"{ENGLISH[n]} {n}"}) for n in range(32)]
+    rows[1] = '{"source": "\\ud800 Mann", "target": "a man"}'
+    rows[2] = json.dumps({"source": "Ein Hund", "target": ["A dog runs far away."] * 600})  # each is short
+    (tmp_path / "train.jsonl").write_text("\n".join(rows))
+    data = matinee.read(tmp_path, task="translation", progress=quiet)
+    assert [(entry.file, entry.kind) for entry in data.origin.entries] == [("train.jsonl#2", "not-utf-8")]
+    with pytest.raises(DataError, match="half a character"):
+        data.task.encode(["\udcff Mann"])
+    with pytest.raises(DataError, match="--test a: it names one of several parallel files"):
+        matinee.read(tmp_path, task="translation", test="a", progress=quiet)
+
+
+def test_marks_and_ends_of_lines_of_windows_are_no_text(tmp_path: Path) -> None:
+    (tmp_path / "train.de").write_bytes(b"\xef\xbb\xbfEins\r\nZwei\r\n")
+    (tmp_path / "train.en").write_bytes(b"One\nTwo")
+    pairs = read_pairs(str(tmp_path), PairRequest("de-en"))
+    assert (pairs.sources, pairs.targets) == ([("Eins",), ("Zwei",)], [("One",), ("Two",)])
+    (tmp_path / "train.de").write_bytes("Eins\nZwei ä\n".encode("utf-16"))
+    assert read_pairs(str(tmp_path), PairRequest("de-en")).sources == [("Eins",), ("Zwei ä",)]
+
+
+def test_a_target_that_is_its_source_and_single_words_are_learned(tmp_path: Path, quiet: Progress) -> None:
+    for ending in ("de", "en"):
+        (tmp_path / f"train.{ending}").write_text("".join(f"Wort{n}\n" for n in range(40)), "utf-8")
+    data = matinee.read(tmp_path, direction="de-en", progress=quiet)
+    told = matinee.evaluate(matinee.train(data, epochs=1, progress=quiet), data)
+    assert told.baselines["trivial"]["bleu_words"] == 0  # one word has no runs of two
+    assert told.baselines["trivial"]["chrf"] == pytest.approx(1.0)
+
+
+def test_batches_of_like_lengths_have_every_pair_once() -> None:
+    generator = np.random.default_rng(0)
+    longs = generator.integers(3, 60, 320)
+    sides = {"source": longs, "target": np.maximum(1, longs + generator.integers(-3, 3, 320))}
+    pairs = Examples.of({side: Ragged.of([np.ones(n) for n in counts]) for side, counts in sides.items()})
+    lengths = Translation().lengths(pairs)
+    order = of_like_lengths(generator.permutation(320), lengths, 24, 7)
+    assert sorted(order.tolist()) == list(range(320))
+    wide = [counts[order[first : first + 24]] for first in range(0, 312, 24) for counts in sides.values()]
+    filled = sum(int(each.sum()) for each in wide) / sum(24 * int(each.max()) for each in wide)
+    assert filled > 0.85
 
 
 def test_a_line_of_too_many_pieces_is_in_the_ledger(folder: Path, quiet: Progress) -> None:
@@ -145,19 +193,28 @@ def _learned() -> str:
     return learn(ENGLISH + GERMAN, 400)
 
 
+def test_a_word_of_a_hundred_thousand_letters_is_learned_from_in_a_moment() -> None:
+    began = time.process_time()
+    learned = learn([*ENGLISH, "xyz" * 33_333], 400)
+    assert time.process_time() - began < 3
+    assert Pieces.of(learned).texts(Pieces.of(learned).numbers(["xyzxyz a"])[0][None]) == ["xyzxyz a"]
+
+
 def test_marks_in_a_text_are_letters() -> None:
     pieces = Pieces.of(_learned())
     assert (pieces.numbers(["<end> <pad>"])[0] > 3).all()
     assert _learned() == _learned()
 
 
-def _rows(said: list[str], references: list[list[str]]) -> tuple[TranslationMeter, dict[str, np.ndarray]]:
+def _rows(
+    said: list[str], references: list[list[str]], tokens: str = "13a"
+) -> tuple[TranslationMeter, dict[str, np.ndarray]]:
     pieces = Pieces.of(_learned())
     numbers = [torch.from_numpy(row.astype(np.int64)) for row in pieces.numbers(said)]
     table = torch.nn.utils.rnn.pad_sequence(numbers, batch_first=True)
     kept = [torch.from_numpy(kept_text(each).copy()) for each in references]
     targets = {"reference": torch.nn.utils.rnn.pad_sequence(kept, batch_first=True)}
-    meter = TranslationMeter(pieces)
+    meter = TranslationMeter(pieces, tokens)
     half = len(said) // 2
     for part in (slice(0, half), slice(half, None)):
         meter.update((table[part],), Batch(table[part], {"reference": targets["reference"][part]}))
@@ -196,6 +253,31 @@ def test_bleu_of_words_splits_as_the_page_says() -> None:
     meter, rows = _rows(["The man's T-shirt, red"] * 2, [["the man's t-shirt , red"]] * 2)
     assert meter.score(rows)["bleu_words"] == pytest.approx(1.0)
     assert list(rows["bleu_words"][0]) == [8, 8, 8, 7, 6, 5, 8, 7, 6, 5]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "said", "reference"),
+    [
+        ("zh", ["今天北京下雨了。", "我喜欢 3 只猫。"], ["今天北京下大雨。", "我喜欢三只猫。"]),
+        ("char", ["これは日本語です。", "雨が降る。"], ["これが日本語です。", "雨が降っている。"]),
+    ],
+)
+def test_scripts_without_blanks_are_cut_as_sacrebleu_can(tokens: str, said: list[str], reference: list[str]) -> None:
+    assert tokens_of(reference) == tokens
+    meter, rows = _rows(said, [[line] for line in reference], tokens)
+    measure = BLEU(tokenize=tokens)
+    found = measure.corpus_score(said, [reference]).score / 100
+    assert meter.score(rows)["bleu"] == pytest.approx(found, abs=1e-7) and found > 0.1
+    assert meter.detail(rows)["signatures"]["bleu"] == str(measure.get_signature())
+    assert meter.score(rows)["bleu_words"] > 0.1
+
+
+def test_how_texts_are_cut_is_told_by_their_script() -> None:
+    assert [tokens_of([text]) for text in ("Ein Mann", "안녕하세요 세계", "ภาษาไทย", "Это раз", "")] == [
+        "13a", "13a", "char", "13a", "13a"
+    ]  # fmt: skip
+    with pytest.raises(matinee.SettingsError, match="cut for BLEU"):
+        Translation(tokens="flores200")
 
 
 def test_references_survive_their_column() -> None:
@@ -250,7 +332,8 @@ def test_lower_case_is_kept_to_what_was_asked(folder: Path, quiet: Progress) -> 
     assert data.task._writes.texts(batch.targets["target"].numpy()) == ["A man walks. 0"]
     both = replace(data.task, lower_case="both", source_pieces="", target_pieces="")
     batch = (again := both.read(str(folder), quiet)).task.collate(again.train.gather(np.arange(1)))
-    assert told_texts(batch.targets["reference"]) == [["a man walks. 0"]]
+    assert again.task._writes.texts(batch.targets["target"].numpy()) == ["a man walks. 0"]
+    assert told_texts(batch.targets["reference"]) == [["A man walks. 0"]]  # scored against what stands there
 
 
 def test_a_vocabulary_of_another_network_is_refused() -> None:

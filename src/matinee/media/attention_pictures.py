@@ -26,7 +26,7 @@ def attention_piece(source: Sequence[str], written: Sequence[str], weights: Arra
             for piece, row in zip(written, weights, strict=True)
         ]
         return Table(("", *source), rows, words)
-    return Gallery([Picture(_drawn(source, written, weights), words)])
+    return Gallery([Picture(_drawn(source, written, weights))], words)
 
 
 def _drawn(source: Sequence[str], written: Sequence[str], weights: Array) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -11,16 +11,62 @@ import numpy as np
 
 from matinee.core.duplicates import groups
 from matinee.core.errors import DataError
-from matinee.core.examples import Array
+from matinee.core.examples import Array, Examples, Ragged
 from matinee.core.ledger import Entry
+from matinee.core.progress import Progress
 from matinee.core.splits import TEST, TRAIN, VALID, Splits, divide, equal_rows, remembered
-from matinee.core.task import Origin
-from matinee.media.pairs import Pairs
+from matinee.core.task import Data, Origin, Task
+from matinee.media.pairs import PairRequest, Pairs, read_pairs
 from matinee.media.text_prints import NEAR, prints_of, word_numbers
 
 MOST_VALID: Final = 2000
 """Answers are written piece by piece: beyond so many, more validation examples cost more than they tell."""
 NAMES: Final = {TRAIN: "train", VALID: "valid", TEST: "test"}
+
+
+def pairs_and_splits(
+    source: str, request: PairRequest, shares: tuple[float, float, int], progress: Progress
+) -> tuple[Pairs, dict[str, Array]]:
+    """All pairs of a source, and the rows of "train", "valid" and "test"."""
+    progress.live("reading pairs of texts")
+    pairs = read_pairs(source, request)
+    progress.live(f"{len(pairs.sources):,} pairs of texts: near duplicates, the vocabulary, the pieces")
+    return pairs, split_pairs(pairs, shares)
+
+
+def data_of(
+    task: Task,
+    source: str,
+    pairs: Pairs,
+    splits: Mapping[str, Array],
+    columns: Mapping[str, Ragged],
+    limits: Mapping[str, int],
+) -> Data:
+    """A task bound to its pairs. limits: side -> most pieces; rows with more are left out, and in the ledger."""
+    entries, good = list(pairs.entries), np.ones(len(pairs.names), bool)
+    for side, limit in limits.items():
+        counts = columns[side].lengths(np.arange(len(good)))
+        for row in np.flatnonzero((counts > limit) & good):
+            reason = f"the {side} has {counts[row]:,} pieces, at most {limit:,} are allowed (--{side}-limit)"
+            entries.append(Entry(pairs.names[row], "too-long", reason))
+        good &= counts <= limit
+    parts = [Examples(columns, splits[name][good[splits[name]]]) for name in NAMES.values()]
+    if not any(map(len, parts)):
+        raise DataError(f"every pair is too long; the first: {entries[-1].reason}")
+    given = frozenset(NAMES[split] for split in set(pairs.splits) if split in NAMES)
+    facts = {"pairs": f"{len(pairs.names):,}", "direction": pairs.direction, "folder": Path(source).name}
+    train, valid, test = parts
+    origin = Origin(source, pairs.manifest(), pairs.names, tuple(entries), given, facts)
+    return Data(task, train, valid, test, origin)
+
+
+def made_up(pairs: Sequence[tuple[str, str]]) -> tuple[Pairs, dict[str, Array]]:
+    """Pairs that no file holds: two thirds to learn from, a sixth for validation, a sixth for the test."""
+    found, count = Pairs(), len(pairs)
+    for number, (source, target) in enumerate(pairs):
+        found.add(str(number), -1, source, target)
+    places = np.split(np.arange(count), [count * 4 // 6, count * 5 // 6])
+    return found, dict(zip(NAMES.values(), places, strict=True))
 
 
 def split_pairs(pairs: Pairs, shares: tuple[float, float, int]) -> dict[str, Array]:
@@ -46,56 +92,9 @@ def split_pairs(pairs: Pairs, shares: tuple[float, float, int]) -> dict[str, Arr
     return remembered(sha256(words + digests.tobytes()).hexdigest()[:40], find)
 
 
-def without_long(pairs: Pairs, most: tuple[int, int]) -> Pairs:
-    """The pairs but for those whose source or targets have more characters than `most`; those are in the ledger."""
-    kept = Pairs(entries=list(pairs.entries), direction=pairs.direction)
-    for row, name in enumerate(pairs.names):
-        sides = (pairs.sources[row], pairs.targets[row])
-        over = [
-            (side, sum(map(len, texts)), limit)
-            for side, texts, limit in zip(("source", "target"), sides, most, strict=True)
-            if sum(map(len, texts)) > limit
-        ]
-        if over:
-            side, count, limit = over[0]
-            kept.entries.append(Entry(name, "too-long", f"the {side} has {count:,} characters, at most {limit:,} here"))
-            continue
-        kept.sources.append(pairs.sources[row])
-        kept.targets.append(pairs.targets[row])
-        kept.names.append(name)
-        kept.splits.append(pairs.splits[row])
-        kept.digests.append(pairs.digests[row])
-    return kept
-
-
-def within(
-    pairs: Pairs, lengths: Sequence[tuple[str, Array, int]], parts: dict[str, Array]
-) -> tuple[dict[str, Array], list[Entry]]:
-    """The splits without rows that are too long, and the ledger's lines for those.
-
-    lengths: for each side its name, the pieces of every row (rows,), and how many are allowed.
-    """
-    entries, good = [], np.ones(len(pairs.names), bool)
-    for side, counts, limit in lengths:
-        for row in np.flatnonzero((counts > limit) & good):
-            reason = f"the {side} has {counts[row]:,} pieces, at most {limit:,} are allowed (--{side}-limit)"
-            entries.append(Entry(pairs.names[row], "too-long", reason))
-        good &= counts <= limit
-    left = {name: rows[good[rows]] for name, rows in parts.items()}
-    if not any(map(len, left.values())):
-        raise DataError(f"every pair is too long; the first: {entries[0].reason}")
-    return left, entries
-
-
-def origin_of(source: str, pairs: Pairs, entries: Sequence[Entry]) -> Origin:
-    """Where the pairs came from."""
-    given = frozenset(NAMES[split] for split in set(pairs.splits) if split in NAMES)
-    facts = {"pairs": f"{len(pairs.names):,}", "direction": pairs.direction, "folder": Path(source).name}
-    return Origin(source, pairs.manifest(), pairs.names, (*pairs.entries, *entries), given, facts)
-
-
-def changes_since(now: dict[str, str], before: dict[str, str]) -> dict[str, list[str]]:
-    """Names whose digests differ, that are gone, and that are new."""
+def changes_since(source: str, request: PairRequest, before: Mapping[str, str]) -> dict[str, list[str]]:
+    """Names of the pairs whose digests differ from those before, that are gone, and that are new."""
+    now = read_pairs(source, request).manifest()
     return {
         "changed": [name for name, digest in before.items() if name in now and now[name] != digest],
         "missing": [name for name in before if name not in now],

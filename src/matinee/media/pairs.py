@@ -13,7 +13,9 @@ from typing import Final
 from matinee.core.errors import DataError
 from matinee.core.ledger import Entry
 from matinee.core.splits import TEST
-from matinee.media.records import BYTE_LIMIT, Records, glance, read_records, split_of
+from matinee.media import named
+from matinee.media.records import BYTE_LIMIT, WIDE, Records, glance, read_records, split_of
+from matinee.media.text_inputs import HALF
 from matinee.media.walking import printable
 
 _CODES: Final = (
@@ -33,13 +35,17 @@ LONG: Final = 3.0
 
 @dataclass(frozen=True)
 class PairRequest:
-    """What the user said: direction ("de-en"), columns of a table, the test of several. summaries: long to short."""
+    """What the user said: direction ("de-en"), columns of a table, the test of several. summaries: long to short.
+
+    most: characters of a source and of a target; what is longer is refused before anything is done with it.
+    """
 
     direction: str = ""
     source_column: str = ""
     target_column: str = ""
     test: str = ""
     summaries: bool = False
+    most: tuple[int, int] = (BYTE_LIMIT, BYTE_LIMIT)
 
 
 @dataclass
@@ -48,7 +54,7 @@ class Pairs:
 
     sources, targets: of each row its parts: sentences of a source, several targets of which each is right; never empty.
     names: `file#line`. splits: 0 train, 1 valid, 2 test, -1 unknown. digests: SHA-256 of each row, hex. direction: what
-    was read, "de-en".
+    was read, "de-en". most: as in `PairRequest`.
     """
 
     sources: list[tuple[str, ...]] = field(default_factory=list)
@@ -58,14 +64,24 @@ class Pairs:
     digests: list[str] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     direction: str = ""
+    most: tuple[int, int] = (BYTE_LIMIT, BYTE_LIMIT)
 
     def add(self, name: str, split: int, source: str, target: str) -> None:
-        """A row, or a line in the ledger where one side is empty."""
+        """A row, or a line in the ledger where one side is empty, too long or no text."""
         said, become = parts(source), parts(target)
-        if not said or not become:
-            side = "source" if not said else "target"
-            self.entries.append(Entry(name, "empty", f"the {side} is empty"))
-            return
+        # The parts of a source are read together; of several targets each is one.
+        lengths = sum(map(len, said)), max(map(len, become), default=0)
+        for side, texts, length, most in zip(("source", "target"), (said, become), lengths, self.most, strict=True):
+            if not texts:
+                self.entries.append(Entry(name, "empty", f"the {side} is empty"))
+                return
+            if length > most:
+                reason = f"the {side} has {length:,} characters, at most {most:,} are read"
+                self.entries.append(Entry(name, "too-long", reason))
+                return
+            if any(HALF.search(text) for text in texts):
+                self.entries.append(Entry(name, "not-utf-8", f"the {side} has half a character (a lone surrogate)"))
+                return
         self.sources.append(said)
         self.targets.append(become)
         self.names.append(name)
@@ -92,9 +108,9 @@ def parts(value: str) -> tuple[str, ...]:
 
 def read_pairs(source: str, request: PairRequest) -> Pairs:
     """All pairs of a source. Raises DataError where there are none or where it must be said which way they go."""
-    folder = Path(source)
-    files = _parallel(folder)
-    pairs = _read_parallel(files, request) if files else _read_table(source, request)
+    place = named.place_of(source, named.PAIRS)
+    files = _parallel(Path(place))
+    pairs = _read_parallel(files, request) if files else _read_table(place, request)
     if not pairs.sources:
         why = f"; the first: {pairs.entries[0].reason}" if pairs.entries else ""
         raise DataError(f"{printable(source)}: there is no pair that can be used{why}")
@@ -121,7 +137,7 @@ def _parallel(folder: Path) -> dict[str, dict[str, Path]]:
 def _read_parallel(files: Mapping[str, Mapping[str, Path]], request: PairRequest) -> Pairs:
     languages = sorted(set.union(*(set(each) for each in files.values())))
     here, there = direction_of(languages, request.direction)
-    pairs = Pairs(direction=f"{here}-{there}")
+    pairs = Pairs(direction=f"{here}-{there}", most=request.most)
     wanted = {stem: each for stem, each in files.items() if here in each and there in each}
     if not wanted:
         raise DataError(f"no two files are called the same but for .{here} and .{there}")
@@ -161,6 +177,8 @@ def lines_of(path: Path) -> list[str | None]:
         raw = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     except OSError as error:
         raise DataError(f"{printable(str(path))} cannot be read: {error}") from error
+    if raw[:2] in WIDE:  # its lines cannot be told apart as bytes
+        raw = raw.decode("utf-16", "replace").encode("utf-8", "replace")
     lines = raw.split(b"\n")
     found: list[str | None] = []
     for line in lines[:-1] if not lines[-1] else lines:
@@ -193,9 +211,12 @@ def direction_of(languages: Sequence[str], said: str) -> tuple[str, str]:
 
 
 def _read_table(source: str, request: PairRequest) -> Pairs:
+    if request.test:
+        raise DataError(f"--test {request.test}: it names one of several parallel files, and here is a table.")
     records = read_records(source)
     here, there = _columns(records, request)
-    pairs = Pairs(entries=list(records.entries), direction=f"{records.header[here]}-{records.header[there]}".lower())
+    direction = f"{records.header[here]}-{records.header[there]}".lower()
+    pairs = Pairs(entries=list(records.entries), direction=direction, most=request.most)
     for values, name, split in zip(records.rows, records.names, records.splits, strict=True):
         pairs.add(name, split, values[here].replace("\0", " "), values[there].replace("\0", " "))
     return pairs
@@ -231,6 +252,8 @@ class Look:
 
 def look(source: str) -> Look | None:
     """Whether a source holds pairs of texts, by its names and first rows. Quick."""
+    if named.known(source, named.PAIRS):
+        return Look(f"the data set {source}", False)
     files = _parallel(Path(source))
     if files:
         languages = sorted(set.union(*(set(each) for each in files.values())))

@@ -16,10 +16,11 @@ from matinee.core.examples import Array
 from matinee.core.meter import Meter, Rows
 from matinee.core.task import Batch
 from matinee.media.text_scores import counted
+from matinee.media.tokens import words_of
 from matinee.media.vocabulary import Pieces
 
 KINDS: Final = ("rouge1", "rouge2", "rougeL")
-_WORDS: Final = re.compile(r"[^\W_]+")
+_RUNS: Final = re.compile(r"[a-z0-9]+")
 
 
 class RougeMeter(Meter):
@@ -54,7 +55,7 @@ class RougeMeter(Meter):
         """How the scores were computed, and how long summaries are, in words."""
         words = rows["words"].mean(0, dtype=np.float64) if len(rows["words"]) else np.zeros(2)
         return {
-            "signature": "rouge-score|F1|stemmer:yes|references:best of each",
+            "signature": "rouge-score|F1|stemmer:yes|references:best of each|tokens:a-z0-9, other scripts:words",
             "words": {"summary": float(words[0]), "reference": float(words[1])},
         }
 
@@ -69,26 +70,45 @@ class RougeMeter(Meter):
 
 
 def rouge(said: str, references: Sequence[str]) -> dict[str, list[float]]:
-    """F1 of ROUGE-1, -2 and -L, each against the reference it is best for; words of the summary and of that one."""
-    scorer = _scorer()
+    """F1 of ROUGE-1, -2 and -L, each against the reference it is best for; words of the summary and of that one.
+
+    rouge-score knows the letters a to z and figures. Where a tenth of the references' letters or more are others, so
+    that it would see nothing or fragments, it is given the words of `tokens.words_of`, Chinese characters alone.
+    """
+    scorer, cut = _scorer(_is_plain(references)), _Words(_is_plain(references)).tokenize
     told = [scorer.score(reference, said) for reference in references]
     best = [max(one[kind].fmeasure for one in told) for kind in KINDS]
     nearest = max(range(len(told)), key=lambda place: told[place][KINDS[0]].fmeasure)
-    return {"rouge": best, "words": [float(len(said.split())), float(len(references[nearest].split()))]}
+    return {"rouge": best, "words": [float(len(cut(said))), float(len(cut(references[nearest])))]}
+
+
+def _is_plain(texts: Sequence[str]) -> bool:
+    if all(text.isascii() for text in texts):
+        return True
+    letters = [letter for text in texts for letter in text.lower() if letter.isalnum()]
+    return 10 * sum(letter.isascii() for letter in letters) > 9 * len(letters)
+
+
+class _Words:
+    """Words without case and marks, as the scorer and the search for the best sentences count them."""
+
+    def __init__(self, plain: bool) -> None:
+        self.plain = plain
+
+    def tokenize(self, text: str) -> list[str]:
+        """The name is rouge-score's."""
+        if self.plain:
+            return _RUNS.findall(text.lower())
+        return [word for word in words_of(text) if word[0].isalnum()]
 
 
 @functools.cache
-def _scorer() -> Any:
+def _scorer(plain: bool) -> Any:
     try:
         from rouge_score.rouge_scorer import RougeScorer
     except ImportError:
         raise MatineeError("scores of summaries need rouge-score: pip install 'matinee[metrics]'") from None
-    return RougeScorer(list(KINDS), use_stemmer=True)
-
-
-def words_of(text: str) -> list[str]:
-    """Words without case, as the search for the best sentences counts them."""
-    return _WORDS.findall(text.lower())
+    return RougeScorer(list(KINDS), use_stemmer=True, tokenizer=None if plain else _Words(False))
 
 
 def best_sentences(sentences: Sequence[str], references: Sequence[str]) -> Array:
@@ -97,8 +117,9 @@ def best_sentences(sentences: Sequence[str], references: Sequence[str]) -> Array
     One after the other, the sentence that raises the mean of ROUGE-1 and ROUGE-2 most (Nallapati et al., 2017), for the
     reference that can be met best.
     """
-    words = [words_of(sentence) for sentence in sentences]
-    found = [_greedy(words, words_of(reference)) for reference in references]
+    cut = _Words(_is_plain(references)).tokenize
+    words = [cut(sentence) for sentence in sentences]
+    found = [_greedy(words, cut(reference)) for reference in references]
     best = max(found, key=lambda each: each[0])
     chosen = np.zeros(len(sentences), np.float32)
     chosen[best[1]] = 1.0

@@ -6,12 +6,14 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-_END: Final = re.compile(r"(?<=[.!?])[\"'”’)\]]*\s+(?=[\"'“‘(\[]*[A-Z0-9À-Þ])|(?<=[。！？])")
+_END: Final = re.compile(r"(?<=[.!?…؟।])[\"'”’»)\]]*\s+(?=[\"'“‘„«¿¡(\[]*(.))|(?<=[。！？])[”’」』）]*")
 _SHORT: Final = re.compile(
     r"(?:\b[A-Z]|\b(?:mr|mrs|ms|dr|prof|st|sr|jr|vs|etc|inc|ltd|co|corp|no|fig|eq|al|e\.g|i\.e|cf|gen|sen|rep))\.$",
     re.IGNORECASE,
 )
 """Words whose dot ends no sentence."""
+SHORT_MOST: Final = 8
+"""Characters that tell such a word: more are not looked at, for a line may be a million of them."""
 
 
 def sentences_of(texts: Sequence[str]) -> list[str]:
@@ -27,9 +29,12 @@ def sentences_of(texts: Sequence[str]) -> list[str]:
 def _divided(line: str) -> list[str]:
     found, first = [], 0
     for match in _END.finditer(line):
+        # A small letter goes on with the sentence; scripts without small letters have none.
+        if (following := match.group(1)) and following.islower():
+            continue
         # What stands between the full stop and the blank, such as a closing quotation mark, belongs to the sentence.
         piece = line[first : match.end()].strip()
-        if not piece or _SHORT.search(line[first : match.start()]):
+        if not piece or _SHORT.search(line, max(first, match.start() - SHORT_MOST), match.start()):
             continue
         found.append(piece)
         first = match.end()

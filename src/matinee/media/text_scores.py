@@ -18,14 +18,15 @@ from matinee.core.errors import MatineeError
 from matinee.core.examples import Array
 from matinee.core.meter import Meter, Rows
 from matinee.core.task import Batch
+from matinee.media.scripts import ALONE
 from matinee.media.vocabulary import Pieces
 
 BETWEEN: Final = "\x1e"
 """Between several references of an example (the record separator of ASCII)."""
 ORDERS: Final = 4
 
-_WORDS: Final = re.compile(r"'\w+|\w+|[^\w\s]")
-"""Words, what follows an apostrophe, and every other mark on its own."""
+_WORDS: Final = re.compile(rf"[{ALONE}]|'[^\W{ALONE}]+|[^\W{ALONE}]+|[^\w\s]")
+"""Words, what follows an apostrophe, and every other mark or character of a script without blanks on its own."""
 
 
 def kept_text(references: Sequence[str]) -> Array:
@@ -65,9 +66,9 @@ class TranslationMeter(Meter):
         "bleu_words": "BLEU over words and signs in small letters, as older papers state it",
     }
 
-    def __init__(self, vocabulary: Pieces) -> None:
+    def __init__(self, vocabulary: Pieces, tokens: str = "13a") -> None:
         super().__init__()
-        self.vocabulary = vocabulary
+        self.vocabulary, self.tokens = vocabulary, tokens
 
     def collect(self, outputs: Any, batch: Batch) -> dict[str, torch.Tensor]:
         """The counts of each example."""
@@ -75,7 +76,7 @@ class TranslationMeter(Meter):
 
     def _counts(self, said: str, references: Sequence[str]) -> dict[str, list[float]]:
         """Lengths, matches and totals of n-grams: as written, in lower case, in words; of characters for chrF."""
-        measures = _measures()
+        measures = _measures(self.tokens)
         found = {}
         for name in ("bleu", "bleu_lower", "chrf"):
             # What corpus_score adds up over its examples: sacrebleu draws its own bootstrap from the same counts.
@@ -84,7 +85,7 @@ class TranslationMeter(Meter):
 
     def score(self, rows: Rows) -> dict[str, float]:
         """All from 0 to 1."""
-        measures = _measures()
+        measures = _measures(self.tokens)
         sums = {name: values.sum(0, dtype=np.float64) for name, values in rows.items()}
         if not len(rows["bleu"]):
             return dict.fromkeys(self.names_of_scores(), float("nan"))
@@ -102,7 +103,10 @@ class TranslationMeter(Meter):
     def detail(self, rows: Rows) -> dict[str, Any]:
         """Signatures of sacreBLEU, and how long the answers are as a share of the references."""
         sums = rows["bleu"].sum(0, dtype=np.float64)
-        return {"signatures": signatures(rows["references"]), "length_ratio": float(sums[0] / max(1.0, sums[1]))}
+        return {
+            "signatures": signatures(rows["references"], self.tokens),
+            "length_ratio": float(sums[0] / max(1.0, sums[1])),
+        }
 
     def worth_seeing(self, rows: Rows) -> dict[str, Array]:
         """The worst and the best translations by chrF."""
@@ -114,31 +118,35 @@ class TranslationMeter(Meter):
         return f"chrF {100 * self._each(rows)[position]:.0f}"
 
     def _each(self, rows: Rows) -> Array:
-        measure = _measures()["chrf"]
+        measure = _measures(self.tokens)["chrf"]
         return np.array([measure._compute_f_score(row.tolist()) for row in rows["chrf"]]) / 100
 
 
-def signatures(references: Array) -> dict[str, str]:
-    """How each score was computed, as sacreBLEU says it; "bleu_words" in our words. references: how many each has."""
+def signatures(references: Array, tokens: str) -> dict[str, str]:
+    """How each score was computed, as sacreBLEU says it; "bleu_words" in our words.
+
+    references: how many each example has. tokens: one of TOKENS.
+    """
     from sacrebleu import __version__
 
     counts = np.unique(references).astype(int).tolist()
     start, end = f"nrefs:{counts[0] if len(counts) == 1 else 'var'}", f"version:{__version__}"
     return {
-        "bleu": f"{start}|case:mixed|eff:no|tok:13a|smooth:exp|{end}",
+        "bleu": f"{start}|case:mixed|eff:no|tok:{tokens}|smooth:exp|{end}",
         "chrf": f"{start}|case:mixed|eff:yes|nc:6|nw:0|space:no|{end}",
-        "bleu_lower": f"{start}|case:lc|eff:no|tok:13a|smooth:exp|{end}",
+        "bleu_lower": f"{start}|case:lc|eff:no|tok:{tokens}|smooth:exp|{end}",
         "bleu_words": f"{start}|case:lc|eff:no|tok:words-clitics-marks|smooth:exp",
     }
 
 
 @functools.cache
-def _measures() -> dict[str, Any]:
+def _measures(tokens: str) -> dict[str, Any]:
     try:
         from sacrebleu.metrics import BLEU, CHRF
     except ImportError:
         raise MatineeError("scores of translations need sacrebleu: pip install 'matinee[metrics]'") from None
-    return {"bleu": BLEU(force=True), "bleu_lower": BLEU(lowercase=True, force=True), "chrf": CHRF()}
+    told = {"tokenize": tokens, "force": True}
+    return {"bleu": BLEU(**told), "bleu_lower": BLEU(lowercase=True, **told), "chrf": CHRF()}
 
 
 def _word_counts(said: str, references: Sequence[str]) -> list[float]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
-from matinee.core.errors import DataError, MatineeError
+from matinee.core.errors import DataError, MatineeError, SettingsError
 from matinee.core.examples import Array
 
 PAD, BEGIN, END, STOP = 0, 1, 2, 3
@@ -22,6 +23,7 @@ SPECIAL: Final = ("<pad>", "<begin>", "<end>", "<stop>")
 """Numbers 0 to 3: nothing; the begin and the end of a text; the end of a sentence within one."""
 SMALLEST: Final = 256 + len(SPECIAL)
 """A vocabulary holds every byte."""
+MOST: Final = 1_000_000
 CHARACTERS_PER_PIECE: Final = 40
 """A text with more characters than this for each allowed piece is refused before it is cut: it is too long."""
 
@@ -43,8 +45,12 @@ def learn(texts: Iterable[str], size: int) -> str:
         initial_alphabet=sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    whole.train_from_iterator(texts, trainer)
+    # Learning takes the square of the longest word's length: of a million letters without a blank it would not end.
+    whole.train_from_iterator((_LONG.sub(r"\g<0> ", text) for text in texts), trainer)
     return str(whole.to_str())
+
+
+_LONG: Final = re.compile(r"\S{200}")
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,20 @@ class Pieces:
             rows.append([n for n in row[: _ended(row)] if n > STOP])
         return [text.strip() for text in self.tokenizer.decode_batch(rows, skip_special_tokens=False)]
 
+    def answers(self, outputs: Any, word: str, sure: str) -> list[dict[str, Any]]:
+        """What was written, under `word`, and how sure the network is of it, under `sure`; {"truncated": True} where
+        it did not read to the end.
+
+        outputs: numbers (batch, longest); or a tuple of these, how sure (batch,), ..., whether all was read (batch,).
+        """
+        if not isinstance(outputs, tuple):
+            return [{word: text} for text in self.texts(outputs.cpu().numpy())]
+        told = self.texts(outputs[0].cpu().numpy()), outputs[1].float().tolist(), outputs[-1].tolist()
+        return [
+            {word: text, sure: round(score, 4), **({} if whole else {"truncated": True})}
+            for text, score, whole in zip(*told, strict=True)
+        ]
+
     def texts_between(self, numbers: Array, ends: Array) -> list[str]:
         """The texts within one row of numbers (length,) whose pieces end at these places."""
         firsts = [0, *(int(end) + 1 for end in ends[:-1])]
@@ -100,6 +120,12 @@ class Pieces:
             SPECIAL[n] if n < len(SPECIAL) else str(self.tokenizer.decode([n], skip_special_tokens=False))
             for n in numbers
         ]
+
+
+def refuse_huge(*sizes: int) -> None:
+    """Raises SettingsError for sizes of vocabularies that no network is built for, as a damaged bundle may say."""
+    if not all(0 <= size <= MOST for size in sizes):
+        raise SettingsError(f"a vocabulary of more than {MOST:,} pieces is not read.")
 
 
 def _ended(row: Sequence[int]) -> int:

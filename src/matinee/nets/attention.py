@@ -6,11 +6,12 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, scaled_dot_product_attention
+from torch.nn.functional import linear, relu, scaled_dot_product_attention
 
 from matinee.nets.dropping import dropped
 
-HEAD = 64  # width of a head, at most
+HEAD, NARROW = 64, 32  # width of a head, at most; of networks below WIDE, which else had two heads or one
+WIDE = 256
 LONG = 256  # queries; for longer ones the table of all pairs would cost more than fusing does
 
 
@@ -29,11 +30,11 @@ def _found(query: Tensor, keys: Tensor, contents: Tensor, seen: Tensor | None, c
     if query.device.type != "cpu" or query.shape[2] > LONG:
         return scaled_dot_product_attention(query, keys, contents, attn_mask=seen, is_causal=causal)
     scores = (query * query.shape[-1] ** -0.5) @ keys.transpose(-1, -2)
+    # Minus infinity is added, for filling in by a mask takes five times as long, and as long again to learn.
     if causal:
-        ahead = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
-        scores = scores.masked_fill(ahead, -math.inf)
+        scores = scores + scores.new_full(scores.shape[-2:], -math.inf).triu(1)
     if seen is not None:
-        scores = scores.masked_fill(~seen, -math.inf)
+        scores = scores + scores.new_zeros(seen.shape).masked_fill(~seen, -math.inf)
     found: Tensor = scores.softmax(-1).to(contents.dtype) @ contents
     return found
 
@@ -43,7 +44,8 @@ class Attention(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.heads = next(heads for heads in range(max(1, width // HEAD), 0, -1) if width % heads == 0)
+        most = max(1, width // (NARROW if width < WIDE else HEAD))
+        self.heads = next(heads for heads in range(most, 0, -1) if width % heads == 0)
         self.ask = nn.Linear(width, width)
         self.offer = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
@@ -62,8 +64,15 @@ class Attention(nn.Module):
         self, values: Tensor, keys: Tensor, contents: Tensor, seen: Tensor | None = None, causal: bool = False
     ) -> Tensor:
         """What `values` (batch, length, width) find. seen: bool (batch, 1, 1, keys), what may be looked at."""
-        query = self.asked(values)
-        found = _found(query, keys, contents, seen, causal)
+        return self._told(_found(self.asked(values), keys, contents, seen, causal))
+
+    def within(self, values: Tensor, seen: Tensor | None = None, causal: bool = False) -> Tensor:
+        """What `values` (batch, length, width) find in themselves: as `forward`, in one multiplication."""
+        weight, bias = (torch.cat(pair) for pair in zip(self.ask.parameters(), self.offer.parameters(), strict=True))
+        three = linear(values, weight, bias).view(*values.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        return self._told(_found(three[0], three[1], three[2], seen, causal))
+
+    def _told(self, found: Tensor) -> Tensor:
         out: Tensor = self.out(found.transpose(1, 2).flatten(2))
         return out
 
@@ -75,15 +84,16 @@ class Attention(nn.Module):
 
 
 class Forward(nn.Module):
-    """Two linear layers with a GELU between them."""
+    """Two linear layers with what is above zero between them."""
 
-    def __init__(self, width: int, inner: int, share: float) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.into, self.out, self.share = nn.Linear(width, inner), nn.Linear(inner, width), share
+        inner = 4 * width if width < WIDE else 2 * width
+        self.into, self.out = nn.Linear(width, inner), nn.Linear(inner, width)
 
     def forward(self, values: Tensor) -> Tensor:
         """(..., width) -> (..., width)."""
-        out: Tensor = self.out(dropped(gelu(self.into(values)), self.share, self.training))
+        out: Tensor = self.out(relu(self.into(values)))
         return out
 
 
@@ -92,13 +102,12 @@ class Reader(nn.Module):
 
     def __init__(self, width: int, share: float) -> None:
         super().__init__()
-        self.look, self.think = Attention(width), Forward(width, 4 * width if width < 256 else 2 * width, share)
+        self.look, self.think = Attention(width), Forward(width)
         self.first, self.second, self.share = nn.LayerNorm(width), nn.LayerNorm(width), share
 
     def forward(self, values: Tensor, seen: Tensor) -> Tensor:
         """(batch, length, width) -> the same; seen: bool (batch, 1, 1, length)."""
-        normed = self.first(values)
-        found = self.look(normed, *self.look.offered(normed), seen)
+        found = self.look.within(self.first(values), seen)
         values = values + dropped(found, self.share, self.training)
         return values + dropped(self.think(self.second(values)), self.share, self.training)
 
@@ -109,14 +118,13 @@ class Writer(nn.Module):
     def __init__(self, width: int, share: float) -> None:
         super().__init__()
         self.recall, self.look = Attention(width), Attention(width)
-        self.think = Forward(width, 4 * width if width < 256 else 2 * width, share)
+        self.think = Forward(width)
         self.first, self.second, self.third = (nn.LayerNorm(width) for _ in range(3))
         self.share = share
 
     def forward(self, values: Tensor, keys: Tensor, contents: Tensor, seen: Tensor) -> Tensor:
         """All places at once: each sees those before it. keys, contents: of the source, as `look.offered` made them."""
-        normed = self.first(values)
-        found = self.recall(normed, *self.recall.offered(normed), causal=True)
+        found = self.recall.within(self.first(values), causal=True)
         values = values + dropped(found, self.share, self.training)
         return self._rest(values, keys, contents, seen)
 

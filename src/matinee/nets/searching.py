@@ -92,7 +92,7 @@ def write(network: Writing, source: Tensor, limits: Tensor, beams: int = 1, pena
     state = network.begin(source, beams)
     for _ in range(longest):
         logits, state = network.step(search.last(), state)
-        parents = search.take(logits.float().log_softmax(-1))
+        parents = search.take(logits.float())
         if beams > 1:
             state = state.chosen(parents)
         done = search.ended.all(1)
@@ -121,22 +121,31 @@ class _Search:
         """The newest piece of each hypothesis, (examples * beams,)."""
         return self.numbers[:, :, -1].flatten()
 
-    def take(self, shares: Tensor) -> Tensor:
-        """Go on with the best, by log-probabilities (examples * beams, pieces); says whose continuations they are."""
-        pieces, step = shares.shape[-1], self.numbers.shape[-1]
-        shares = shares.view(len(self.examples), self.beams, pieces)
-        over = (self.limits <= step)[:, None]
-        ending = shares[..., END].clone()
-        shares = shares.masked_fill((over | self.ended)[..., None], -math.inf)
-        shares[..., BEGIN] = -math.inf
-        shares[..., PAD] = torch.where(self.ended, 0.0, -math.inf)
-        shares[..., END] = torch.where(self.ended, -math.inf, ending)
-        total = (self.score[..., None] + shares).flatten(1)
+    def take(self, logits: Tensor) -> Tensor:
+        """Go on with the best, by logits (examples * beams, pieces); says whose continuations they are.
+
+        Of each hypothesis only its best continuations are compared with those of the others, so that the table of all
+        is gone through no oftener than must be.
+        """
+        step, count = self.numbers.shape[-1], min(self.beams, logits.shape[-1])
+        whole = logits.logsumexp(-1, keepdim=True)
+        ending = logits[:, END, None] - whole
+        logits[:, [PAD, BEGIN]] = -math.inf
+        best = logits.max(-1, keepdim=True) if count == 1 else logits.topk(count)
+        shares, pieces = best.values - whole, best.indices
+        # One that has ended goes on with nothing, and one that is as long as it may be with the end.
+        over = (self.limits <= step).repeat_interleave(self.beams)[:, None] & ~self.ended.view(-1, 1)
+        alone = torch.full_like(shares, -math.inf)
+        ended = alone.clone()
+        ended[:, 0], alone[:, :1] = 0.0, ending
+        shares = torch.where(self.ended.view(-1, 1), ended, torch.where(over, alone, shares))
+        pieces = pieces.masked_fill(self.ended.view(-1, 1), PAD).masked_fill(over, END)
+        total = (self.score.view(-1, 1) + shares).view(len(self.examples), -1)
         if self.beams == 1:
             self.score, places = total.max(1, keepdim=True)
         else:
             self.score, places = total.topk(self.beams, 1)
-        parents, chosen = places // pieces, places % pieces
+        parents, chosen = places // count, pieces.view(len(self.examples), -1).gather(1, places)
         first = torch.arange(len(self.examples), device=places.device)[:, None] * self.beams
         rows = (first + parents).flatten()
         self.numbers = torch.cat((self.numbers.flatten(0, 1)[rows].view(*places.shape, -1), chosen[..., None]), -1)

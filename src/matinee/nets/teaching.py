@@ -14,21 +14,22 @@ from matinee.core.examples import Array
 from matinee.core.task import Batch
 from matinee.nets.extracting import STOP, Extract, Lead, extracted
 from matinee.nets.padding import alike
-from matinee.nets.searching import BEGIN, PAD, Writing, write
+from matinee.nets.searching import BEGIN, END, PAD, Writing, write
 
-ROWS = 256  # logits that are looked at together
+TOGETHER = 1 << 17  # logits that are looked at together: in float32, half of what a core's cache holds
 
 
 class Answers(NamedTuple):
     """What was written.
 
     numbers: (batch, longest), zeros behind the end. score: mean log-probability (batch,). attention: (batch, longest,
-    source) where asked for, else (batch, 0, 0).
+    source) where asked for, else (batch, 0, 0). whole: bool (batch,), whether the source was read to its end.
     """
 
     numbers: Tensor
     score: Tensor
     attention: Tensor
+    whole: Tensor
 
 
 def taught(network: nn.Module, source: Tensor, target: Tensor) -> Tensor:
@@ -43,40 +44,42 @@ def surprise(logits: Tensor, target: Tensor, usual: float, smoothing: float) -> 
 
     Divided by a constant and the number of examples, it is a mean over the batch however that is spread.
     """
-    flat, wanted = logits.flatten(0, 1), target.flatten()
+    flat, wanted, scale = logits.flatten(0, 1), target.flatten(), 1 / (max(1.0, usual) * len(target))
     if logits.device.type == "cpu":
-        total: Tensor = _Surprise.apply(flat, wanted, smoothing)  # type: ignore[no-untyped-call]
-    else:
-        total = cross_entropy(flat.float(), wanted, ignore_index=PAD, label_smoothing=smoothing, reduction="sum")
-    return total / (max(1.0, usual) * len(target))
+        total: Tensor = _Surprise.apply(flat, wanted, smoothing, scale)  # type: ignore[no-untyped-call]
+        return total
+    return scale * cross_entropy(flat.float(), wanted, ignore_index=PAD, label_smoothing=smoothing, reduction="sum")
 
 
 class _Surprise(torch.autograd.Function):
-    """`cross_entropy` with label smoothing, summed, for logits (n, pieces) of any type; 0 is no target.
+    """`cross_entropy` with label smoothing, summed and scaled, for logits (n, pieces) of any type; 0 is no target.
 
-    Some rows at a time, and with their gradient, so that logits are read once while they are in the cache: plain
+    Some rows at a time, and with their gradient, so that logits are read once and stay in the cache of a core: plain
     operations write and read them in float32 six times over, a fifth of the time of a step on a processor.
     """
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, target: Tensor, smoothing: float) -> Tensor:
-        total, gradient = torch.zeros(()), torch.empty_like(logits)
-        for first in range(0, len(logits), ROWS):
-            part, some = slice(first, first + ROWS), target[first : first + ROWS]
-            values, real = logits[part].to(torch.float32, copy=True), (some != PAD).float()
-            largest = values.logsumexp(1)
-            truth = values.gather(1, some[:, None])[:, 0]
-            total += ((largest - (1 - smoothing) * truth - smoothing * values.mean(1)) * real).sum()
-            values.sub_(largest[:, None]).exp_().sub_(smoothing / values.shape[1])
-            values.scatter_add_(1, some[:, None], torch.full((len(some), 1), smoothing - 1.0))
-            gradient[part] = values.mul_(real[:, None])
+    def forward(ctx: Any, logits: Tensor, target: Tensor, smoothing: float, scale: float) -> Tensor:
+        pieces, gradient, total = logits.shape[1], torch.empty_like(logits), torch.zeros(())
+        rows = max(16, TOGETHER // pieces)
+        room = torch.empty(rows, pieces)
+        for first in range(0, len(logits), rows):
+            part, some = slice(first, first + rows), target[first : first + rows, None]
+            values, real = room[: len(some)].copy_(logits[part]), (some != PAD) * scale
+            truth, mean, largest = values.gather(1, some), values.mean(1, True), values.amax(1, True)
+            sums = values.sub_(largest).exp_().sum(1, True)
+            total += ((sums.log() + largest - (1 - smoothing) * truth - smoothing * mean) * real).sum()
+            values.mul_(real / sums).sub_(real * (smoothing / pieces))
+            gradient[part] = values.scatter_add_(1, some, real * (smoothing - 1))
         ctx.save_for_backward(gradient)
         return total
 
     @staticmethod
-    def backward(ctx: Any, *above: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *above: Tensor) -> tuple[Tensor, None, None, None]:
         (gradient,) = ctx.saved_tensors
-        return gradient * above[0].to(gradient.dtype), None, None
+        # Mostly it is the loss itself that is differentiated; then nothing as large as the logits is written again.
+        scaled = gradient if float(above[0]) == 1 else gradient * above[0].to(gradient.dtype)
+        return scaled, None, None, None
 
 
 def answer(
@@ -84,18 +87,19 @@ def answer(
 ) -> Answers:
     """What the network writes for each source; greedily while it is still learning. look: keep the attention."""
     if not isinstance(network, Writing):
-        numbers = network(source)
-        return Answers(numbers, source.new_zeros(len(source), dtype=torch.float32), _nothing(source))
+        return _answers(source, network(source))
     settled = bool(network.settled > 0.5)
     written = write(network, source, limits, beams if settled else 1, penalty)
     if not (settled and look):
-        return Answers(*written, _nothing(source))
+        return _answers(source, *written)
     before = torch.cat((torch.full_like(written.numbers[:, :1], BEGIN), written.numbers[:, :-1]), 1)
-    return Answers(*written, network.attention(source, before).float())
+    return _answers(source, *written, network.attention(source, before).float())
 
 
-def _nothing(source: Tensor) -> Tensor:
-    return source.new_zeros((len(source), 0, 0), dtype=torch.float32)
+def _answers(source: Tensor, numbers: Tensor, score: Tensor | None = None, attention: Tensor | None = None) -> Answers:
+    score = score if score is not None else source.new_zeros(len(source), dtype=torch.float32)
+    attention = attention if attention is not None else score.new_zeros((len(source), 0, 0))
+    return Answers(numbers, score, attention, (source == END).any(1))
 
 
 def best_of(answers: list[Answers]) -> Answers:
@@ -103,7 +107,9 @@ def best_of(answers: list[Answers]) -> Answers:
     scores = torch.stack([each.score for each in answers])
     chosen = scores.argmax(0)
     every = torch.arange(len(chosen), device=chosen.device)
-    parts = [torch.stack(alike([each[place] for each in answers]))[chosen, every] for place in range(3)]
+    parts = [
+        torch.stack(alike([each[place] for each in answers]))[chosen, every] for place in range(len(Answers._fields))
+    ]
     return Answers(*parts)
 
 
@@ -127,11 +133,11 @@ def surprise_of_choice(logits: Tensor, best: Tensor, usual: float) -> Tensor:
 def summed_up(network: Extract | Lead, source: Tensor) -> Answers:
     """The sentences that the network chooses, their expected F1, how likely it finds each: (batch, 1, sentences)."""
     if isinstance(network, Lead):
-        return Answers(network(source), source.new_zeros(len(source), dtype=torch.float32), _nothing(source))
+        return _answers(source, network(source))
     shares = network(source).float().sigmoid()
     chosen = network.choose(source, shares)
     sure = (shares * chosen).sum(1) / chosen.sum(1).clamp(min=1)
-    return Answers(extracted(source, chosen), sure, shares[:, None])
+    return _answers(source, extracted(source, chosen), sure, shares[:, None])
 
 
 def usual_length(source: Array, target: Array) -> Tensor:

@@ -117,8 +117,7 @@ class Transformer(Writing):
         for writer in writers[:shown]:
             values = writer(values, *writer.look.offered(memory), seen)
         writer = writers[shown]
-        normed = writer.first(values)
-        values = values + writer.recall(normed, *writer.recall.offered(normed), causal=True)
+        values = values + writer.recall.within(writer.first(values), causal=True)
         return writer.look.weights(writer.second(values), writer.look.offered(memory)[0], seen)
 
 

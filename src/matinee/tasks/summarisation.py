@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from matinee.core.errors import DataError, SettingsError
+from matinee.core.errors import DataError
 from matinee.core.examples import Array, Examples, Ragged
 from matinee.core.ledger import Entry
 from matinee.core.meter import Meter
@@ -18,12 +17,13 @@ from matinee.core.pieces import Piece, Table, Text
 from matinee.core.progress import Progress
 from matinee.core.settings import setting
 from matinee.core.task import Batch, Data, Task
-from matinee.media import pair_columns
-from matinee.media.pairs import PairRequest, Pairs, look, read_pairs
+from matinee.media.pair_columns import changes_since, data_of, made_up, pairs_and_splits
+from matinee.media.pairs import PairRequest, Pairs, look
 from matinee.media.sentences import sentences_of
-from matinee.media.text_inputs import documents_given, text_of
+from matinee.media.text_inputs import documents_given, rows_of
 from matinee.media.text_prints import NEAR, prints_of
-from matinee.media.vocabulary import CHARACTERS_PER_PIECE, END, SMALLEST, STOP, Pieces, learn
+from matinee.media.vocabulary import CHARACTERS_PER_PIECE, END, SMALLEST, STOP, Pieces, learn, refuse_huge
+from matinee.nets.written import Writes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -36,7 +36,7 @@ NETWORKS = ("auto", "extract", "transformer", "recurrent", "lead")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Summarisation(Task):
+class Summarisation(Writes, Task):
     """Documents and their summaries."""
 
     rivals: ClassVar[tuple[str, str]] = ("the first sentences (Lead)", "")
@@ -48,18 +48,10 @@ class Summarisation(Task):
 
     pieces: str = ""
     size: int = 0
-    mean_length: float = 1.0
-    validated: bool = False
 
     network: str = setting(
         "auto", "network: extract chooses sentences, transformer and recurrent write their own", choices=NETWORKS
     )
-    width: int | None = setting(None, "numbers a piece or sentence is known by", low=16, high=2048)
-    layers: int | None = setting(None, "layers of the network", low=1, high=24)
-    dropout: float | None = setting(None, "share of numbers set to zero while learning", low=0, high=0.9)
-    label_smoothing: float = setting(0.1, "share of certainty taken from the true piece", low=0, high=0.9)
-    beams: int = setting(4, "summaries kept side by side while one is written (1: greedy)", low=1, high=64)
-    length_penalty: float = setting(1.0, "how far longer summaries are spared (0: not)", low=0, high=4)
     source_column: str = setting("", "column of a table that holds the documents", reading=True)
     target_column: str = setting("", "column of a table that holds the summaries", reading=True)
     vocabulary: int = setting(
@@ -69,10 +61,8 @@ class Summarisation(Task):
     target_limit: int = setting(1024, "longest summary in pieces; longer are refused", low=4, high=8192, reading=True)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.size <= 1_000_000:
-            raise SettingsError("a vocabulary of more than a million pieces is not read.")
-        if not (math.isfinite(self.mean_length) and self.mean_length > 0):
-            raise SettingsError("the mean length of a target must be above 0.")
+        super().__post_init__()
+        refuse_huge(self.size)
 
     # -- reading
 
@@ -84,70 +74,52 @@ class Summarisation(Task):
 
     def read(self, source: str, progress: Progress) -> Data:
         """The documents of a source, cut into sentences, and which of those would make the best summary."""
-        progress.live("reading documents")
-        pairs = self._pairs(source)
-        progress.live(f"{len(pairs.sources):,} documents: near duplicates, the vocabulary, the best sentences")
-        splits = pair_columns.split_pairs(pairs, (self.valid_share, self.test_share, self.split_seed))
+        shares = self.valid_share, self.test_share, self.split_seed
+        pairs, splits = pairs_and_splits(source, self._asked, shares, progress)
         task = self if self.pieces else self._with_vocabulary(pairs, splits["train"])
-        columns, entries = task._columns(pairs)
-        limits = [("target", columns["target"].lengths(np.arange(len(pairs.names))), self.target_limit)]
-        splits, refused = pair_columns.within(pairs, limits, splits)
-        task = task._with_length(columns, splits["train"])
-        parts = {name: Examples(dict(columns), rows) for name, rows in splits.items()}
-        progress.clear()
-        origin = pair_columns.origin_of(source, pairs, [*entries, *refused])
-        return Data(task, parts["train"], parts["valid"], parts["test"], origin)
+        return data_of(task, source, pairs, splits, task._columns(pairs), {"target": self.target_limit})
 
-    def _pairs(self, source: str) -> Pairs:
-        request = PairRequest("", self.source_column, self.target_column, summaries=True)
-        limits = (MOST_DOCUMENT, self.target_limit * CHARACTERS_PER_PIECE)
-        pairs = pair_columns.without_long(read_pairs(source, request), limits)
-        if not pairs.sources:
-            raise DataError(f"{source}: every document is too long; the first: {pairs.entries[-1].reason}")
-        return pairs
+    @property
+    def _asked(self) -> PairRequest:
+        most = MOST_DOCUMENT, self.target_limit * CHARACTERS_PER_PIECE
+        return PairRequest("", self.source_column, self.target_column, summaries=True, most=most)
 
     def _with_vocabulary(self, pairs: Pairs, rows: Array) -> Summarisation:
         texts = [" ".join(each) for row in rows for each in (pairs.sources[row], pairs.targets[row])]
         learned = learn(texts, self.vocabulary)
         return dataclasses.replace(self, pieces=learned, size=Pieces.of(learned).size)
 
-    def _with_length(self, columns: Mapping[str, Ragged], rows: Array) -> Summarisation:
-        if self.mean_length != 1.0 or not len(rows):
-            return self
-        column = columns["best" if self.network in ("auto", "extract", "lead") else "target"]
-        return dataclasses.replace(self, mean_length=float(column.lengths(rows).mean()))
-
-    def _document(self, texts: Sequence[str]) -> tuple[list[str], Array, bool]:
-        """Its sentences, their pieces with a 3 behind each and 2 at the end, whether some were left out."""
+    def _document(self, texts: Sequence[str]) -> tuple[list[str], Array]:
+        """Its sentences, their pieces with a 3 behind each and, where none had to be left out, 2 at the end."""
         sentences = sentences_of(texts)
         rows = self._vocabulary.numbers(sentences)
         ends = np.cumsum([len(row) + 1 for row in rows]) + 1
         kept = int((ends <= self.source_limit).sum())
         if not kept:  # one sentence is longer than all that is read
             rows, kept = [rows[0][: self.source_limit - 2]], 1
-        numbers = [np.append(row, STOP) for row in rows[:kept]]
-        return sentences[:kept], np.append(np.concatenate(numbers), END), bool(ends[-1] > self.source_limit)
+        numbers = np.concatenate([np.append(row, STOP) for row in rows[:kept]])
+        return sentences[:kept], numbers if ends[-1] > self.source_limit else np.append(numbers, END)
 
-    def _columns(self, pairs: Pairs) -> tuple[dict[str, Ragged], list[Entry]]:
+    def _columns(self, pairs: Pairs) -> dict[str, Ragged]:
+        """What of a document is not read is told in the ledger of the pairs."""
         from matinee.media.rouge import best_sentences
         from matinee.media.text_scores import kept_text
 
-        sources, best, entries = [], [], []
+        sources, best = [], []
         for name, texts, become in zip(pairs.names, pairs.sources, pairs.targets, strict=True):
-            sentences, numbers, cut = self._document(texts)
+            sentences, numbers = self._document(texts)
             sources.append(numbers)
             best.append(best_sentences(sentences, become))
-            if cut:
+            if numbers[-1] != END:
                 reason = f"only its first {self.source_limit:,} pieces are read (--source-limit)"
-                entries.append(Entry(name, "truncated", reason))
+                pairs.entries.append(Entry(name, "truncated", reason))
         targets = self._vocabulary.numbers([" ".join(texts[0].split()) for texts in pairs.targets])
-        columns = {
+        return {
             "source": Ragged.of(sources),
             "target": Ragged.of([np.append(row, END) for row in targets]),
             "best": Ragged.of(best, np.float32),
             "reference": Ragged.of([kept_text(texts) for texts in pairs.targets], np.uint8),
         }
-        return columns, entries
 
     @property
     def _vocabulary(self) -> Pieces:
@@ -155,27 +127,23 @@ class Summarisation(Task):
 
     def changes(self, source: str, manifest: Mapping[str, str]) -> dict[str, list[str]]:
         """Rows whose texts are no longer what they were."""
-        return pair_columns.changes_since(self._pairs(source).manifest(), dict(manifest))
+        return changes_since(source, self._asked, manifest)
 
     def toy(self, seed: int = 0) -> Data:
         """Six short sentences, two of which say what somebody won; those are the summary."""
         generator = np.random.default_rng(seed)
         names, things = ("Anna", "Bert", "Cleo", "Dora"), ("a cup", "a race", "gold", "a prize", "the match")
         idle = ("slept", "ate", "sat", "waited", "sang", "read")
-        pairs = Pairs(names=[str(n) for n in range(480)])
+        rows = []
         for row in range(480):
             said = [f"{generator.choice(names)} {generator.choice(idle)} {generator.integers(99)}." for _ in range(6)]
             places = np.sort(generator.permutation(np.arange(1, 6))[:2])
             for place in places:
                 said[place] = f"{generator.choice(names)} won {generator.choice(things)} {row} times."
-            pairs.sources.append(tuple(said))
-            pairs.targets.append((" ".join(said[place] for place in places),))
-        task = dataclasses.replace(self, vocabulary=400)._with_vocabulary(pairs, np.arange(320))
-        columns, _ = task._columns(pairs)
-        task = task._with_length(columns, np.arange(320))
-        examples = Examples.of(dict(columns))
-        train, valid, test = (examples.take(np.arange(a, b)) for a, b in ((0, 320), (320, 400), (400, 480)))
-        return Data(task, train, valid, test)
+            rows.append(("\n".join(said), " ".join(said[place] for place in places)))
+        pairs, splits = made_up(rows)
+        task = dataclasses.replace(self, vocabulary=400)._with_vocabulary(pairs, splits["train"])
+        return data_of(task, "made up", pairs, splits, task._columns(pairs), {})
 
     # -- the network and its training
 
@@ -207,14 +175,13 @@ class Summarisation(Task):
     def build(self) -> nn.Module:
         """The network called `network`."""
         from matinee.nets.extracting import Extract, Lead
-        from matinee.nets.writers import WriterShape, build
+        from matinee.nets.writers import build
 
-        width, layers, share = self.width or 128, self.layers or 2, self.dropout or 0.0
         if self.network == "lead":
             return Lead()
         if self._extracts:
-            return Extract(self.size, width, layers, share)
-        return build(self.network, WriterShape(self.size, self.size, True, width, layers, share))
+            return Extract(self.size, self.width or 128, self.layers or 2, self.dropout or 0.0)
+        return build(self.network, self._written_by(self.size, self.size, True))
 
     def prepare(self, network: nn.Module, examples: Examples) -> None:
         """How rare pieces are, how long summaries, where Lead ends; a network that writes is greedy while it learns."""
@@ -237,12 +204,6 @@ class Summarisation(Task):
             with torch.no_grad():
                 network.rule.copy_(best_lead(batches, self.size))
 
-    def calibrate(self, network: nn.Module, outputs: Any, targets: Any) -> None:
-        """It has learned: from here on it answers with beams."""
-        from matinee.nets.teaching import settle
-
-        settle(network, True)
-
     def lengths(self, examples: Examples) -> Array:
         """Of the documents."""
         return examples.lengths("source")
@@ -261,33 +222,20 @@ class Summarisation(Task):
     def infer(self, network: nn.Module, inputs: Tensor) -> Any:
         """The summaries."""
         from matinee.nets.extracting import Extract, Lead
-        from matinee.nets.teaching import Answers, answer, summed_up
+        from matinee.nets.teaching import summed_up
 
         if isinstance(network, Extract | Lead):
             return summed_up(network, inputs)
         limits = ((inputs > 0).sum(1) // 2 + 10).clamp(max=self.target_limit)
-        found: Answers = answer(network, inputs, limits, self.beams, self.length_penalty)
-        return found
+        return self._answered(network, inputs, limits)
 
     def loss(self, outputs: Any, batch: Batch) -> Tensor:
         """Binary cross-entropy of sentences, or cross-entropy of pieces with label smoothing."""
-        from matinee.nets.teaching import surprise, surprise_of_choice
+        from matinee.nets.teaching import surprise_of_choice
 
         if self._extracts:
             return surprise_of_choice(outputs, batch.targets["best"], self.mean_length)
-        return surprise(outputs, batch.targets["target"], self.mean_length, self.label_smoothing)
-
-    def merge(self, outputs: Sequence[Any]) -> Any:
-        """Of several networks, the one that is surest of its summary."""
-        from matinee.nets.teaching import best_of
-
-        return best_of(list(outputs))
-
-    def concatenate(self, outputs: Sequence[Any]) -> Any:
-        """One after the other, each as wide as the widest."""
-        from matinee.nets.padding import joined
-
-        return joined(outputs)
+        return self._surprise(outputs, batch)
 
     # -- scores and answers
 
@@ -313,27 +261,16 @@ class Summarisation(Task):
 
     def encode_each(self, raws: Sequence[Any]) -> tuple[Tensor, Mapping[int, DataError]]:
         """Documents -> numbers of pieces (batch, longest), zeros behind; not those empty, too long or no text."""
-        import torch
+        return rows_of(raws, self._numbers)
 
-        rows, errors = [], {}
-        for place, raw in enumerate(raws):
-            try:
-                text = text_of(raw)
-                if len(text) > MOST_DOCUMENT:
-                    raise DataError(f"a document of {len(text):,} characters; at most {MOST_DOCUMENT:,} are read")
-                rows.append(self._document((text,))[1])
-            except DataError as error:
-                errors[place] = error
-        column = Ragged.of(rows)
-        return torch.from_numpy(column.padded(np.arange(len(rows)))).long(), errors
+    def _numbers(self, text: str) -> Array:
+        if len(text) > MOST_DOCUMENT:
+            raise DataError(f"a document of {len(text):,} characters; at most {MOST_DOCUMENT:,} are read")
+        return self._document((text,))[1]
 
     def decode(self, outputs: Any) -> list[dict[str, Any]]:
         """The summary, and how likely its sentences belong to one, or the mean log-probability of what was written."""
-        if not isinstance(outputs, tuple):
-            return [{"summary": text} for text in self._vocabulary.texts(outputs.cpu().numpy())]
-        name = "probability" if self._extracts else "log_probability"
-        texts, scores = self._vocabulary.texts(outputs[0].cpu().numpy()), outputs[1].float().tolist()
-        return [{"summary": t, name: round(s, 4)} for t, s in zip(texts, scores, strict=True)]
+        return self._vocabulary.answers(outputs, "summary", "probability" if self._extracts else "log_probability")
 
     def show(self, inputs: Tensor, outputs: Any) -> list[Piece]:
         """The summary; where sentences were chosen, each with its probability."""

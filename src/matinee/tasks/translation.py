@@ -17,23 +17,25 @@ from matinee.core.pieces import Piece
 from matinee.core.progress import Progress
 from matinee.core.settings import setting
 from matinee.core.task import Batch, Data, Task
-from matinee.media import pair_columns
-from matinee.media.pairs import PairRequest, Pairs, look, read_pairs
-from matinee.media.text_inputs import lines_given, text_of
+from matinee.media import named
+from matinee.media.pair_columns import changes_since, data_of, made_up, pairs_and_splits
+from matinee.media.pairs import PairRequest, Pairs, look
+from matinee.media.scripts import TOKENS, tokens_of
+from matinee.media.text_inputs import lines_given, rows_of
 from matinee.media.text_prints import NEAR, prints_of
-from matinee.media.vocabulary import CHARACTERS_PER_PIECE, END, SMALLEST, Pieces, learn
+from matinee.media.vocabulary import CHARACTERS_PER_PIECE, END, SMALLEST, Pieces, learn, refuse_huge
+from matinee.nets.written import Writes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from matinee.core.model import Model
-    from matinee.nets.writers import WriterShape
 
 SLACK = 10  # pieces that an answer may have beyond its share of the source
 
 
 @dataclass(frozen=True, kw_only=True)
-class Translation(Task):
+class Translation(Writes, Task):
     """Pairs of texts, a line or a row each: the source and its translation."""
 
     rivals: ClassVar[tuple[str, str]] = ("the source as it is", "")
@@ -43,21 +45,15 @@ class Translation(Task):
     )
 
     head: ClassVar[str] = "tables."  # what depends on the vocabulary
+    samples: ClassVar[Mapping[str, str]] = named.PAIRS
 
     source_pieces: str = ""
     target_pieces: str = ""
     source_size: int = 0
     target_size: int = 0
-    mean_length: float = 1.0
-    validated: bool = False
+    tokens: str = "13a"
 
     network: str = setting("auto", "network", choices=("auto", "transformer", "recurrent", "copy"))
-    width: int | None = setting(None, "numbers a piece is known by within the network", low=16, high=2048)
-    layers: int | None = setting(None, "layers that read, and as many that write", low=1, high=24)
-    dropout: float | None = setting(None, "share of numbers set to zero while learning", low=0, high=0.9)
-    label_smoothing: float = setting(0.1, "share of certainty taken from the true piece", low=0, high=0.9)
-    beams: int = setting(5, "translations kept side by side while one is written (1: greedy)", low=1, high=64)
-    length_penalty: float = setting(1.0, "how far longer translations are spared (0: not)", low=0, high=4)
     longest: float = setting(2.0, "pieces of an answer, at most, as a multiple of its source's", low=0.1, high=20)
     direction: str = setting("", "from which language into which, like de-en", reading=True)
     source_column: str = setting("", "column of a table that holds the sources", reading=True)
@@ -78,10 +74,10 @@ class Translation(Task):
     )
 
     def __post_init__(self) -> None:
-        if not (0 <= self.source_size <= 1_000_000 and 0 <= self.target_size <= 1_000_000):
-            raise SettingsError("a vocabulary of more than a million pieces is not read.")
-        if not (math.isfinite(self.mean_length) and self.mean_length > 0):
-            raise SettingsError("the mean length of a target must be above 0.")
+        super().__post_init__()
+        refuse_huge(self.source_size, self.target_size)
+        if self.tokens not in TOKENS:  # sacreBLEU would fetch a model for some names
+            raise SettingsError(f"translations are cut for BLEU by {', '.join(TOKENS)}.")
 
     # -- reading
 
@@ -93,33 +89,19 @@ class Translation(Task):
 
     def read(self, source: str, progress: Progress) -> Data:
         """The pairs of a source in a byte-pair vocabulary that was learned from those to train on."""
-        progress.live("reading pairs")
-        pairs = self._pairs(source)
-        progress.live(f"{len(pairs.sources):,} pairs: near duplicates and the vocabulary")
-        splits = pair_columns.split_pairs(pairs, (self.valid_share, self.test_share, self.split_seed))
+        shares = self.valid_share, self.test_share, self.split_seed
+        pairs, splits = pairs_and_splits(source, self._asked, shares, progress)
         task = self if self.source_pieces else self._with_vocabulary(pairs, splits["train"])
-        columns = task._columns(pairs)
-        limits = [
-            (side, columns[side].lengths(np.arange(len(pairs.names))), limit)
-            for side, limit in (("source", self.source_limit), ("target", self.target_limit))
-        ]
-        splits, entries = pair_columns.within(pairs, limits, splits)
-        task = task._with_length(columns["target"], splits["train"])
-        parts = {name: Examples(columns, rows) for name, rows in splits.items()}
-        progress.clear()
-        origin = pair_columns.origin_of(source, pairs, entries)
-        return Data(task, parts["train"], parts["valid"], parts["test"], origin)
+        limits = {"source": self.source_limit, "target": self.target_limit}
+        return data_of(task, source, pairs, splits, task._columns(pairs), limits)
 
-    def _pairs(self, source: str) -> Pairs:
-        request = PairRequest(self.direction, self.source_column, self.target_column, self.test)
-        limits = (self.source_limit * CHARACTERS_PER_PIECE, self.target_limit * CHARACTERS_PER_PIECE)
-        pairs = pair_columns.without_long(read_pairs(source, request), limits)
-        if not pairs.sources:
-            raise DataError(f"{source}: every pair is too long; the first: {pairs.entries[-1].reason}")
-        return pairs
+    @property
+    def _asked(self) -> PairRequest:
+        most = self.source_limit * CHARACTERS_PER_PIECE, self.target_limit * CHARACTERS_PER_PIECE
+        return PairRequest(self.direction, self.source_column, self.target_column, self.test, most=most)
 
     def _with_vocabulary(self, pairs: Pairs, rows: Array) -> Translation:
-        """With vocabularies learned from these rows, and the direction that was found."""
+        """With vocabularies learned from these rows, the direction that was found, and how to cut for BLEU."""
         sources = [self._as_read(pairs.sources[row]) for row in rows]
         targets = [self._as_written(pairs.targets[row]) for row in rows]
         first = learn([*sources, *targets] if self.shared else sources, self.vocabulary)
@@ -127,13 +109,8 @@ class Translation(Task):
         return dataclasses.replace(
             self, source_pieces=first, target_pieces="" if self.shared else second,
             source_size=Pieces.of(first).size, target_size=Pieces.of(second).size,
-            direction=self.direction or pairs.direction,
+            direction=self.direction or pairs.direction, tokens=tokens_of(targets),
         )  # fmt: skip
-
-    def _with_length(self, target: Ragged, rows: Array) -> Translation:
-        if self.mean_length != 1.0 or not len(rows):
-            return self
-        return dataclasses.replace(self, mean_length=float(target.lengths(rows).mean()))
 
     def _as_read(self, texts: Sequence[str]) -> str:
         text = " ".join(" ".join(texts).split())
@@ -152,9 +129,7 @@ class Translation(Task):
             "target": target.numbers([self._as_written(texts) for texts in pairs.targets]),
         }
         columns = {side: Ragged.of([np.append(row, END) for row in rows]) for side, rows in sides.items()}
-        small = self.lower_case == "both"
-        texts = [kept_text([t.lower() for t in each] if small else each) for each in pairs.targets]
-        return {**columns, "reference": Ragged.of(texts, np.uint8)}
+        return {**columns, "reference": Ragged.of([kept_text(texts) for texts in pairs.targets], np.uint8)}
 
     @property
     def _reads(self) -> Pieces:
@@ -170,7 +145,7 @@ class Translation(Task):
 
     def changes(self, source: str, manifest: Mapping[str, str]) -> dict[str, list[str]]:
         """Lines and rows whose texts are no longer what they were."""
-        return pair_columns.changes_since(self._pairs(source).manifest(), dict(manifest))
+        return changes_since(source, self._asked, manifest)
 
     def toy(self, seed: int = 0) -> Data:
         """A made-up language whose words stand for those of another, one by one, in the same order."""
@@ -181,17 +156,10 @@ class Translation(Task):
                   ("sees", "calls", "paints"), ("us", "them", "you", "me")]  # fmt: skip
         shape = [len(kind) for kind in words]
         places = np.stack(np.unravel_index(generator.permutation(math.prod(shape))[:480], shape), 1)
-        rows = [
-            tuple(" ".join(k[p] for k, p in zip(kind, row, strict=True)) for kind in (words, others)) for row in places
-        ]
-        pairs = Pairs(names=[str(n) for n in range(480)])
-        pairs.sources, pairs.targets = [(a,) for a, _ in rows], [(b,) for _, b in rows]
-        task = dataclasses.replace(self, vocabulary=400)._with_vocabulary(pairs, np.arange(320))
-        columns = task._columns(pairs)
-        task = task._with_length(columns["target"], np.arange(320))
-        examples = Examples.of(dict(columns))
-        train, valid, test = (examples.take(np.arange(a, b)) for a, b in ((0, 320), (320, 400), (400, 480)))
-        return Data(task, train, valid, test)
+        said = [[" ".join(k[p] for k, p in zip(kind, row, strict=True)) for row in places] for kind in (words, others)]
+        pairs, splits = made_up(list(zip(*said, strict=True)))
+        task = dataclasses.replace(self, vocabulary=400)._with_vocabulary(pairs, splits["train"])
+        return data_of(task, "made up", pairs, splits, task._columns(pairs), {})
 
     # -- the network and its training
 
@@ -200,10 +168,11 @@ class Translation(Task):
         count = len(data.train)
         few, many = count < 50_000, count > 200_000
         width = self.width or (64 if count < 1000 else 128 if few else 512 if many else 256)
-        dropout = self.dropout if self.dropout is not None else 0.0 if count < 1000 else 0.1 if many else 0.2
+        dropout = self.dropout if self.dropout is not None else 0.0 if count < 1000 else 0.1 if many else 0.3
         return dataclasses.replace(
             self, network="transformer" if self.network == "auto" else self.network, width=width, dropout=dropout,
             layers=self.layers or (1 if count < 1000 else 6 if many else 3), validated=len(data.valid) > 0,
+            mean_length=float(data.train.lengths("target").mean()) if count else 1.0,
         )  # fmt: skip
 
     def advice(self, examples: int) -> dict[str, Any]:
@@ -217,18 +186,11 @@ class Translation(Task):
             "schedule": "cosine", "average": 0.998, "clip": 1.0,
         }  # fmt: skip
 
-    @property
-    def _shape(self) -> WriterShape:
-        from matinee.nets.writers import WriterShape
-
-        sizes = self.source_size, self.target_size, not self.target_pieces
-        return WriterShape(*sizes, self.width or 256, self.layers or 3, self.dropout or 0.0)
-
     def build(self) -> nn.Module:
         """The network called `network`."""
         from matinee.nets.writers import build
 
-        return build(self.network, self._shape)
+        return build(self.network, self._written_by(self.source_size, self.target_size, not self.target_pieces))
 
     def prepare(self, network: nn.Module, examples: Examples) -> None:
         """While it learns it is scored on the likeliest pieces alone, where it will be scored at all."""
@@ -236,15 +198,10 @@ class Translation(Task):
 
         settle(network, not self.validated)
 
-    def calibrate(self, network: nn.Module, outputs: Any, targets: Any) -> None:
-        """It has learned: from here on it answers with beams."""
-        from matinee.nets.teaching import settle
-
-        settle(network, True)
-
     def lengths(self, examples: Examples) -> Array:
-        """By the target, and among targets of one length by the source: neither then has much padding."""
-        return examples.lengths("target") * 100_000 + examples.lengths("source")
+        """By the longer side, and then by the target: neither then has much padding."""
+        source, target = examples.lengths("source"), examples.lengths("target")
+        return np.maximum(source, target) * 100_000 + target
 
     def collate(self, columns: Mapping[str, Tensor]) -> Batch:
         """Numbers of pieces, zeros behind; the references as bytes."""
@@ -259,28 +216,12 @@ class Translation(Task):
 
     def infer(self, network: nn.Module, inputs: Tensor) -> Any:
         """The translations that the search found."""
-        from matinee.nets.teaching import answer
-
         limits = ((inputs > 0).sum(1) * self.longest).ceil().long() + SLACK
-        return answer(network, inputs, limits, self.beams, self.length_penalty, look=True)
+        return self._answered(network, inputs, limits, look=True)
 
     def loss(self, outputs: Any, batch: Batch) -> Tensor:
         """Cross-entropy with label smoothing."""
-        from matinee.nets.teaching import surprise
-
-        return surprise(outputs, batch.targets["target"], self.mean_length, self.label_smoothing)
-
-    def merge(self, outputs: Sequence[Any]) -> Any:
-        """Of several networks, the one that is surest of its translation."""
-        from matinee.nets.teaching import best_of
-
-        return best_of(list(outputs))
-
-    def concatenate(self, outputs: Sequence[Any]) -> Any:
-        """One after the other, each as wide as the widest."""
-        from matinee.nets.padding import joined
-
-        return joined(outputs)
+        return self._surprise(outputs, batch)
 
     # -- scores and answers
 
@@ -288,7 +229,7 @@ class Translation(Task):
         """sacreBLEU first."""
         from matinee.media.text_scores import TranslationMeter
 
-        return TranslationMeter(self._writes)
+        return TranslationMeter(self._writes, self.tokens)
 
     def fingerprint(self, examples: Examples) -> tuple[Array, float]:
         """Which pieces follow which in the source."""
@@ -304,16 +245,7 @@ class Translation(Task):
 
     def encode_each(self, raws: Sequence[Any]) -> tuple[Tensor, Mapping[int, DataError]]:
         """Texts -> numbers of pieces (batch, longest), zeros behind; not those that are empty, too long or no text."""
-        import torch
-
-        rows, errors = [], {}
-        for place, raw in enumerate(raws):
-            try:
-                rows.append(self._numbers(text_of(raw)))
-            except DataError as error:
-                errors[place] = error
-        column = Ragged.of(rows)
-        return torch.from_numpy(column.padded(np.arange(len(rows)))).long(), errors
+        return rows_of(raws, self._numbers)
 
     def _numbers(self, text: str) -> Array:
         most = self.source_limit * CHARACTERS_PER_PIECE
@@ -326,11 +258,7 @@ class Translation(Task):
 
     def decode(self, outputs: Any) -> list[dict[str, Any]]:
         """The translation, and how sure the network is of it: the mean log-probability of its pieces."""
-        if not isinstance(outputs, tuple):
-            return [{"translation": text} for text in self._writes.texts(outputs.cpu().numpy())]
-        texts = self._writes.texts(outputs[0].cpu().numpy())
-        scores = outputs[1].float().tolist()
-        return [{"translation": t, "log_probability": round(s, 4)} for t, s in zip(texts, scores, strict=True)]
+        return self._writes.answers(outputs, "translation", "log_probability")
 
     def show(self, inputs: Tensor, outputs: Any) -> list[Piece]:
         """Where the network looked for each piece of its translation."""
