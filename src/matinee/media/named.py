@@ -1,7 +1,8 @@
 """Well-known data sets by name: from the folder or mirror that MATINEE_DATA names, from the cache, or over HTTPS.
 
 What is downloaded is checked against a SHA-256 that stands here, and appears in the cache complete or not at all.
-MNIST is checked unpacked, because its mirrors pack it differently; the others as they are published.
+MNIST is checked unpacked, because its mirrors pack it differently; the others as they are published. Archives of texts
+and ratings are taken apart in the cache (media/archives.py). docs/decisions/named-sets.md says where digests are from.
 """
 
 from __future__ import annotations
@@ -9,17 +10,20 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import shutil
 import urllib.error
 import urllib.parse
 import urllib.request
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
 
 from matinee.core import cache
 from matinee.core.errors import DataError
+from matinee.core.storage import sha256_of
+from matinee.media.archives import Unpack, files, reviews, unpacked
 from matinee.media.walking import printable
 
 NAMES: dict[str, str] = {
@@ -28,21 +32,34 @@ NAMES: dict[str, str] = {
     "fashion-mnist": "70,000 pictures of clothes, 28x28 grey, 10 classes",
     "cifar10": "60,000 pictures of things and animals, 32x32 colour, 10 classes",
 }
+TEXTS: dict[str, str] = {"imdb": "50,000 reviews of films, pos and neg, and 50,000 without a label"}
+PAIRS: dict[str, str] = {"multi30k": "31,014 captions in German and English"}
+RATINGS: dict[str, str] = {
+    "movielens-100k": "100,000 ratings of 1,682 films by 943 people",
+    "movielens-1m": "1,000,209 ratings of 3,706 films by 6,040 people",
+    "movielens-latest-small": "100,836 ratings of 9,724 films by 610 people",
+}
+UNLABELLED = "unlabelled.jsonl"  # beside the texts of a named set, where it has some without labels
 FASHION_CLASSES = (
     *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
     *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
 )
+MOVIELENS = "https://files.grouplens.org/datasets/movielens/"
 TIMEOUT = 5.0  # seconds without an answer
 
 
 @dataclass(frozen=True)
 class Download:
-    """Where a data set is published and what its files must be. unpacked: the SHA-256 is of the content of the .gz."""
+    """Where a data set is published and what its files must be.
+
+    unpacked: the SHA-256 is of the content of the .gz. archives: those of the files that are taken apart, and how.
+    """
 
     address: str
     files: Mapping[str, str]
     byte_limit: int
     unpacked: bool = False
+    archives: Mapping[str, Unpack] = field(default_factory=dict)
 
 
 DOWNLOADS: dict[str, Download] = {
@@ -72,6 +89,44 @@ DOWNLOADS: dict[str, Download] = {
         {"cifar-10-python.tar.gz": "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"},
         200_000_000,
     ),
+    "imdb": Download(
+        "https://ai.stanford.edu/~amaas/data/sentiment/",
+        {"aclImdb_v1.tar.gz": "c40f74a18d3b61f90feba1e17730e0d38e8b97c05fde7008942e91923d1658fe"},
+        100_000_000,
+        archives={"aclImdb_v1.tar.gz": reviews},
+    ),
+    "multi30k": Download(
+        "https://raw.githubusercontent.com/neychev/small_DL_repo/master/datasets/Multi30k/",
+        {
+            "training.tar.gz": "20140d013d05dd9a72dfde46478663ba05737ce983f478f960c1123c6671be5e",
+            "validation.tar.gz": "a7aa20e9ebd5ba5adce7909498b94410996040857154dab029851af3a866da8c",
+            "mmt16_task1_test.tar.gz": "6d1ca1dba99e2c5dd54cae1226ff11c2551e6ce63527ebb072a1f70f72a5cd36",
+        },
+        20_000_000,
+        archives={
+            "training.tar.gz": files(("train.de", "train.en")),
+            "validation.tar.gz": files(("val.de", "val.en")),
+            "mmt16_task1_test.tar.gz": files(("test.de", "test.en")),
+        },
+    ),
+    "movielens-100k": Download(
+        MOVIELENS,
+        {"ml-100k.zip": "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229"},
+        20_000_000,
+        archives={"ml-100k.zip": files(("u.data", "u.item", "u.genre", "u.user", "README"))},
+    ),
+    "movielens-1m": Download(
+        MOVIELENS,
+        {"ml-1m.zip": "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20"},
+        20_000_000,
+        archives={"ml-1m.zip": files(("ratings.dat", "movies.dat", "users.dat", "README"))},
+    ),
+    "movielens-latest-small": Download(
+        MOVIELENS,
+        {"ml-latest-small.zip": "696d65a3dfceac7c45750ad32df2c259311949efec81f0f144fdfb91ebc9e436"},
+        20_000_000,
+        archives={"ml-latest-small.zip": files(("ratings.csv", "movies.csv", "README.txt"))},
+    ),
 }
 # Below the folder that MATINEE_DATA names, in this order; the last one of a list of nested names is what is read.
 PLACES: dict[str, tuple[str, ...]] = {
@@ -81,7 +136,25 @@ PLACES: dict[str, tuple[str, ...]] = {
         *("cifar10/cifar-10-batches-py", "cifar10/cifar-10-python.tar.gz", "cifar10"),
         *("cifar-10-batches-py", "cifar-10-python.tar.gz", "cifar-10", "cifar_10"),
     ),
+    "imdb": ("imdb", "aclImdb", "imdb/aclImdb"),
+    "multi30k": ("multi30k", "multi30k_task1"),
+    "movielens-100k": ("movielens-100k/ml-100k", "movielens_100k/ml-100k", "ml-100k", "movielens-100k"),
+    "movielens-1m": ("movielens-1m/ml-1m", "movielens_1m/ml-1m", "ml-1m", "movielens-1m", "movielens_1m"),
+    "movielens-latest-small": (
+        *("movielens-latest-small/ml-latest-small", "movielens_latest_small/ml-latest-small"),
+        *("ml-latest-small", "movielens-latest-small"),
+    ),
 }
+
+
+def known(source: str, names: Mapping[str, str]) -> bool:
+    """Whether a source is one of these names, and nothing that lies here."""
+    return source in names and not Path(source).exists()
+
+
+def place_of(source: str, names: Mapping[str, str]) -> str:
+    """The source itself, or where the data set lies that it names."""
+    return locate(source) if known(source, names) else source
 
 
 def locate(name: str) -> str:
@@ -99,24 +172,46 @@ def locate(name: str) -> str:
     elif "://" in said:
         raise DataError(f"MATINEE_DATA={said[:200]}: a folder, or a mirror that begins with https:// or file://")
     if said and not mirror:
+        home = Path(said).expanduser()
         for place in PLACES[name]:
-            path = Path(said).expanduser() / place
-            if path.is_file() or (path.is_dir() and _has_data(path)):
+            path = home / place
+            if path.is_file() or (path.is_dir() and _has_data(path, DOWNLOADS[name].archives)):
                 return str(path)
         looked.append(f"the folder MATINEE_DATA={said}")
     download = DOWNLOADS[name]
     key = hashlib.sha256("\n".join(download.files.values()).encode()).hexdigest()[:16]
     folder = cache.find("downloads", f"{name}-{key}")
+    if folder is None and said and not mirror:
+        folder = _from_archives(f"{name}-{key}", download, [home, *(home / place for place in PLACES[name])])
     if folder is None:
         looked.append("the cache")
         folder = _download(name, f"{name}-{key}", mirror, looked)
-    files = sorted(download.files)
-    return str(folder / files[0]) if len(files) == 1 else str(folder)
+    only = sorted(download.files)
+    return str(folder / only[0]) if len(only) == 1 and not download.archives else str(folder)
 
 
-def _has_data(folder: Path) -> bool:
+def _has_data(folder: Path, archives: Mapping[str, Unpack]) -> bool:
     """Whether a folder holds something to read itself: files, or class folders that are not another layout's shell."""
-    return any(not entry.name.startswith(".") and entry.name != "raw" for entry in folder.iterdir())
+    there = {entry.name for entry in folder.iterdir() if not entry.name.startswith(".")}
+    return bool(there - {"raw"} - archives.keys())
+
+
+def _from_archives(key: str, download: Download, places: Sequence[Path]) -> Path | None:
+    """The cached folder, made of the published archives where they lie in one of these places."""
+    for place in places if download.archives else ():
+        if not all((place / name).is_file() for name in download.files):
+            continue
+
+        def fill(folder: Path, place: Path = place) -> None:
+            for name, wanted in download.files.items():
+                shutil.copyfile(place / name, folder / name)
+                found = sha256_of(folder / name)
+                if found != wanted:
+                    raise DataError(f"{place / name} is not the published file: its SHA-256 is {found}, not {wanted}")
+            unpacked(download.archives, folder)
+
+        return cache.build("downloads", key, fill)
+    return None
 
 
 def _download(name: str, key: str, mirror: str, looked: list[str]) -> Path:
@@ -129,6 +224,7 @@ def _download(name: str, key: str, mirror: str, looked: list[str]) -> Path:
         def fill(folder: Path, address: str = address) -> None:
             for file in download.files:
                 _fetch(address + file, folder / file, download)
+            unpacked(download.archives, folder)
 
         looked.append(address)
         try:

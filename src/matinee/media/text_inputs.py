@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
 
 from matinee.core.errors import DataError
+from matinee.core.examples import Array, Ragged
 from matinee.media.records import BYTE_LIMIT
 from matinee.media.walking import printable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+HALF: Final = re.compile("[\ud800-\udfff]")
+"""Half a character: what JSON, or a command line that is not UTF-8, may hold and no text can be made of."""
+NAME: Final = 250
+"""Bytes of the longest name of a file on most systems."""
+_NAME_OF_A_TEXT: Final = re.compile(r"\S{1,250}\.txt", re.IGNORECASE)
 
 
 def lines_given(places: Sequence[str]) -> Iterator[str | bytes]:
@@ -32,8 +45,31 @@ def documents_given(places: Sequence[str]) -> Iterator[str | Path]:
         yield Path(place) if _is_file(place) else place
 
 
+def texts_given(places: Sequence[str]) -> Iterator[str | Path | DataError]:
+    """A text for each place that is no file, a document for each file, those of a folder that end in .txt included.
+
+    What is surely meant as a file but is none, and a table, come as the error to tell of them.
+    """
+    for place in places:
+        path = Path(place)
+        if _is_file(place):
+            table = path.suffix.lower() in (".csv", ".tsv", ".jsonl", ".parquet")
+            yield DataError(f"{printable(place)} is a table: give its texts, or .txt files") if table else path
+        elif 0 < len(place) < NAME and path.is_dir():
+            found = sorted(file for file in path.rglob("*.txt") if file.is_file())
+            yield from found
+            if not found:
+                yield DataError(f"{printable(place)}: there is no .txt file in this folder")
+        elif _NAME_OF_A_TEXT.fullmatch(place):
+            yield DataError(f"{printable(place)}: no such file")
+        else:
+            yield place
+
+
 def text_of(raw: Any) -> str:
-    """A text, the bytes of one, or the file of one (a Path). Raises DataError for anything else."""
+    """A text, the bytes of one, or the file of one (a Path). Raises DataError for anything else, or one given."""
+    if isinstance(raw, DataError):
+        raise raw
     if isinstance(raw, Path):
         raw = _bytes(raw)
     if isinstance(raw, bytes):
@@ -43,9 +79,27 @@ def text_of(raw: Any) -> str:
             raise DataError("bytes that are no UTF-8 text; save the file as UTF-8") from None
     if not isinstance(raw, str):
         raise DataError(f"a text was expected, not {type(raw).__name__}")
-    if not raw.strip():
+    if HALF.search(raw):
+        raise DataError("a text that is no Unicode (half a character, or bytes that are not UTF-8)")
+    if not raw.strip("\0 \t\r\n") or not raw.strip():
         raise DataError("an empty text: there is nothing to read")
     return raw.replace("\0", " ")
+
+
+def rows_of(raws: Sequence[Any], read: Callable[[str], Array]) -> tuple[Tensor, dict[int, DataError]]:
+    """The numbers of each text, int64 (texts, longest) with zeros behind; place -> what is wrong with the others.
+
+    read: the numbers (length,) of a text; raises DataError for one that cannot be answered for.
+    """
+    import torch
+
+    rows, errors = [], {}
+    for place, raw in enumerate(raws):
+        try:
+            rows.append(read(text_of(raw)))
+        except DataError as error:
+            errors[place] = error
+    return torch.from_numpy(Ragged.of(rows).padded(np.arange(len(rows)))).long(), errors
 
 
 def _is_file(place: str) -> bool:

@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Final
 
 from matinee.core.errors import DataError
-from matinee.core.ledger import Entry, Listed
+from matinee.core.ledger import Entry
 from matinee.core.splits import TEST, TRAIN, VALID
+from matinee.media import named
 from matinee.media.picture_listing import SPLIT_WORDS
 from matinee.media.records import ENDINGS, Records, glance, read_records, split_of
+from matinee.media.unlabelled import unlabelled_texts
 from matinee.media.walking import printable, walk
 
 TEXT_COLUMNS: Final = (
@@ -41,10 +43,14 @@ _SEQUENCE: Final = re.compile(r"[A-Za-z*?\-.]+")
 
 @dataclass(frozen=True)
 class TextRequest:
-    """Which columns of a table: "" guesses from the header, then from what the columns hold."""
+    """Which columns of a table: "" guesses from the header, then from what the columns hold.
+
+    unlabelled: a file or folder of further texts, none of which has a label; "" where there is none.
+    """
 
     text_column: str = ""
     label_column: str = ""
+    unlabelled: str = ""
 
 
 @dataclass
@@ -72,7 +78,7 @@ class TextTable:
 
 def read_texts(source: str, request: TextRequest) -> TextTable:
     """All texts of a source. Raises DataError where there is none, or no label, or a column is not there."""
-    path = Path(source)
+    path = Path(named.place_of(source, named.TEXTS))
     if _fasta_files(path):
         table = _read_fasta(path)
     elif path.is_dir() and _class_folders(path):
@@ -84,6 +90,9 @@ def read_texts(source: str, request: TextRequest) -> TextTable:
         raise DataError(f"{printable(source)}: there is no text that can be used{first}.")
     if not any(table.labels):
         raise DataError(f"{printable(source)}: not one text has a label. --label-column names the column of labels.")
+    if request.unlabelled:
+        for name, text in unlabelled_texts(Path(request.unlabelled), request.text_column, TEXT_COLUMNS, table.entries):
+            table.add(text, "", f"unlabelled/{name}", TRAIN)
     if TRAIN not in table.splits and VALID in table.splits and -1 not in table.splits:
         # Files called dev and test alone: what is not the test is there to learn from.
         table.splits = [split if split == TEST else -1 for split in table.splits]
@@ -92,6 +101,8 @@ def read_texts(source: str, request: TextRequest) -> TextTable:
 
 def fits(source: str) -> str | None:
     """Why a source looks like labelled texts, in a few words, or None."""
+    if named.known(source, named.TEXTS):
+        return f"the data set {source}"
     path = Path(source)
     try:
         if _fasta_files(path):
@@ -177,9 +188,10 @@ def _class_names(path: Path, labels: Sequence[str]) -> dict[str, str]:
             names = [line.strip() for line in (folder / name).read_text("utf-8").splitlines() if line.strip()]
         except (OSError, UnicodeDecodeError):
             continue
-        first = min(int(number) for number in numbers)
-        if first <= 1 and max(int(number) for number in numbers) - first < len(names) == len(set(names)):
-            first = 0 if max(int(number) for number in numbers) < len(names) and first == 0 else first
+        values = {int(number) for number in numbers}
+        # Numbers begin at 0 or at 1: where neither the lowest nor the highest there can be occurs, nobody knows.
+        first = 0 if 0 in values else 1 if len(names) in values else -1
+        if first >= 0 and max(values) - first < len(names) == len(set(names)):
             return {str(place + first): word for place, word in enumerate(names)}
     return {}
 
@@ -224,7 +236,11 @@ def _read_folders(path: Path) -> TextTable:
 def _fasta_files(path: Path) -> list[Path]:
     if path.is_file():
         return [path] if path.suffix.lower() in FASTA else []
-    return sorted(file for file in path.rglob("*") if file.suffix.lower() in FASTA) if path.is_dir() else []
+    if not path.is_dir():
+        return []
+    # No deeper: a look at the kind of a source must not walk through a million files.
+    files = (file for pattern in ("*", "*/*") for file in path.glob(pattern))
+    return sorted(file for file in files if file.suffix.lower() in FASTA and file.is_file())
 
 
 def _read_fasta(path: Path) -> TextTable:
@@ -301,22 +317,11 @@ def rare_labels(table: TextTable) -> TextTable:
     )
 
 
-def list_plain(places: Sequence[str]) -> Listed:
-    """What is given on a command line as texts: names of .txt files as what is in them, anything else as it is."""
-    found = Listed([])
-    for place in places:
-        try:
-            file = Path(place)
-            if file.suffix.lower() == ".txt" and file.is_file():
-                found.append(file.read_bytes().decode("utf-8-sig"))
-                continue
-        except UnicodeDecodeError:
-            found.passed_over = [
-                *found.passed_over,
-                Entry(printable(place), "not-utf-8", "bytes that are no UTF-8 text"),
-            ]
-            continue
-        except (OSError, ValueError):
-            pass  # too long for a name: a text
-        found.append(place)
-    return found
+def strangers(table: TextTable, classes: Sequence[str]) -> list[Entry]:
+    """An entry for each text with a label that is none of the classes."""
+    known = {"", *classes}
+    return [
+        Entry(name, "unknown-label", f"{label[:60]!r} is none of the classes")
+        for name, label in zip(table.names, table.labels, strict=True)
+        if label not in known
+    ]

@@ -19,11 +19,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from matinee.core.errors import DataError, SettingsError
+from matinee.core.errors import SettingsError
 from matinee.core.examples import Array
+from matinee.media.encoder_folders import encoded, tokenizer_of
+from matinee.media.scripts import ALONE
 
 KINDS: Final = ("words", "characters", "both", "letters", "pieces")
 """both: words, and the text spelled behind them. letters: of sequences such as genes, where case tells nothing."""
+PRETRAINED: Final = "pretrained"
+"""The kind of tokens that come with a pretrained encoder, its marks of begin and end included."""
 UNKNOWN: Final = 1
 FIRST: Final = 2
 """The id of the first token of the vocabulary."""
@@ -32,8 +36,7 @@ MOST_CHARACTERS: Final = 20_000
 BLANK: Final = "\u2581"
 """Stands for white space where a text is spelled."""
 
-_ALONE: Final = "\u2e80-\u2fff\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-_WORD: Final = re.compile(rf"[{_ALONE}]|[^\W{_ALONE}]+(?:['’][^\W{_ALONE}]+)*|[^\w\s]")
+_WORD: Final = re.compile(rf"[{ALONE}]|[^\W{ALONE}]+(?:['’][^\W{ALONE}]+)*|[^\w\s]")
 _TAG: Final = re.compile(r"<(?:br|p|/p|i|/i|b|/b|em|/em|hr)\s*/?>", re.IGNORECASE)
 _SPACE: Final = re.compile(r"\s+")
 
@@ -58,6 +61,8 @@ def spelled(text: str) -> str:
 @dataclass(frozen=True)
 class Reader:
     """Turns texts into ids. words, characters: the vocabularies, the commonest first. pieces: a tokenizer as JSON.
+
+    kind: one of KINDS, or PRETRAINED.
 
     longest: tokens that are kept of a longer text, three quarters of them from its head (0: all).
     """
@@ -90,34 +95,47 @@ class Reader:
         """Ids from 0 to size - 1 are tokens."""
         if self.kind == "characters":
             return FIRST + len(self.characters)
-        if self.kind == "pieces":
-            return FIRST + int(self._tokenizer().get_vocab_size())
+        if self.kind in ("pieces", PRETRAINED):
+            return FIRST + max(self._tokenizer().get_vocab().values(), default=0) + 1
         return FIRST + len(self.words)
 
-    def rows(self, texts: Iterable[str]) -> Iterator[Array]:
-        """The ids of each text, int32 (tokens,)."""
+    def rows(self, texts: Iterable[str], cut: list[int] | None = None) -> Iterator[Array]:
+        """The ids of each text, int32 (tokens,). cut: gets the places of the texts that were shortened."""
+        for place, parts in enumerate(self._parts(texts)):
+            kept = [self._cut(part) for part in parts]
+            if cut is not None and sum(map(len, kept)) < sum(map(len, parts)):
+                cut.append(place)
+            yield np.concatenate(kept) if len(kept) > 1 else kept[0]
+
+    def _parts(self, texts: Iterable[str]) -> Iterator[list[Array]]:
+        """The ids of each text: its tokens, and the text spelled where that is wanted too."""
+        if self.kind == PRETRAINED:
+            for ids in encoded(self.pieces, (_TAG.sub(" ", text) for text in texts)):
+                yield [ids + FIRST]
+            return
         if self.kind == "pieces":
             tokenizer = self._tokenizer()
             for text in texts:
-                yield self._cut(np.array(tokenizer.encode(plain(text)).ids, np.int32) + FIRST)
+                yield [np.array(tokenizer.encode(plain(text)).ids, np.int32) + FIRST]
             return
         words = {word: FIRST + place for place, word in enumerate(self.words)}
         # Blanks are -1 (`BLANK` of nets/ngrams.py), what is not known the number behind all others.
         letters = {letter: -1 - place for place, letter in enumerate(self.characters)}
+        alone = {letter: FIRST + place for place, letter in enumerate(self.characters)}
         for text in texts:
             if self.kind == "letters":
-                yield self._cut(_numbered(letters_of(text), words, UNKNOWN))
+                yield [_numbered(letters_of(text), words, UNKNOWN)]
             elif self.kind == "characters":
-                yield self._cut(_numbered(spelled(text), {k: UNKNOWN - v for k, v in letters.items()}, UNKNOWN))
+                yield [_numbered(spelled(text), alone, UNKNOWN)]
+            elif self.kind == "both":
+                known = _numbered(words_of(text), words, UNKNOWN)
+                yield [known, _numbered(spelled(text), letters, -1 - len(letters))] if len(known) else [known]
             else:
-                row = self._cut(_numbered(words_of(text), words, UNKNOWN))
-                if self.kind == "both":
-                    row = np.concatenate([row, self._cut(_numbered(spelled(text), letters, -1 - len(letters)))])
-                yield row
+                yield [_numbered(words_of(text), words, UNKNOWN)]
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
         """The words for ids, as far as they are tokens: for people."""
-        if self.kind == "pieces":
+        if self.kind in ("pieces", PRETRAINED):
             tokenizer = self._tokenizer()
             return [tokenizer.decode([i - FIRST]) if i >= FIRST else "?" for i in ids]
         table = self.characters if self.kind == "characters" else self.words
@@ -130,14 +148,7 @@ class Reader:
         return np.concatenate([row[: self.longest - tail], row[len(row) - tail :]])
 
     def _tokenizer(self) -> Any:
-        try:
-            from tokenizers import Tokenizer
-        except ImportError:
-            raise _missing() from None
-        try:
-            return Tokenizer.from_str(self.pieces)
-        except Exception as error:  # noqa: BLE001 - the library raises nothing narrower
-            raise DataError(f"the tokenizer cannot be read ({str(error)[:200]}).") from None
+        return tokenizer_of(self.pieces)
 
 
 def letters_of(text: str) -> str:

@@ -3,7 +3,8 @@
 Each n-gram counts by its tf-idf, and its weight is held back the less, the more its naive-Bayes log-count ratio says
 (NB-SVM: Wang and Manning, "Baselines and bigrams", 2012). The weights minimise the squared hinge loss with an L2
 penalty, each class against the rest, by Newton's method with conjugate gradients (Keerthi and DeCoste, 2005; Chapelle,
-2007). How much the penalty weighs is chosen on a share of the training examples that is held back meanwhile.
+2007). How much the penalty weighs is chosen on a share of the training examples that is held back meanwhile; for
+aligned sequences see nets/ngram_likeness.py.
 """
 
 from __future__ import annotations
@@ -13,16 +14,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-from matinee.nets.ngrams import NgramNetwork, NgramShape, distinct, hashes, weights_of
+from matinee.core.examples import Array, Ragged
+from matinee.nets.ngrams import NOTHING, PAIRS_UP_TO, NgramNetwork, NgramShape, distinct, hashes, weights_of
 
 COSTS: Final = (0.1, 0.3, 1.0, 3.0, 10.0)
 """What a mistake may cost against the penalty."""
 HELD_BACK: Final = 0.15
 ROOM: Final = 60_000_000
 """N-grams of all examples that are looked at: some gigabytes."""
+CHUNK: Final = 2_000_000
+"""N-grams that are sorted at once."""
 BLOCKS: Final = 16
 """More than any shape has."""
 FEW: Final = 500
@@ -56,14 +62,24 @@ def _compressed(rows: Tensor, columns: Tensor, values: Tensor, size: tuple[int, 
 
 @dataclass(frozen=True)
 class Found:
-    """N-grams of examples in coordinates: the example, the place in `keys`, and the value of each; all (found,)."""
+    """N-grams of examples in coordinates: the example, the place in `keys`, value and block of each; all (found,)."""
 
     keys: Tensor
     rarity: Tensor
     rows: Tensor
     places: Tensor
     values: Tensor
+    blocks: Tensor
     examples: int
+
+    def table(self, shown: Tensor | None = None) -> Table:
+        """The values as a matrix (examples, keys); of some of the examples, where `shown` (examples,) says which."""
+        size = (self.examples, len(self.keys))
+        if shown is None:
+            return Table.of(self.rows, self.places, self.values, size)
+        part, number = shown[self.rows], shown.cumsum(0) - 1
+        rows = number[self.rows[part]]
+        return Table.of(rows, self.places[part], self.values[part], (int(shown.sum()), size[1]))
 
 
 def look(batches: Iterable[Tensor], shape: NgramShape, least: int = 1) -> Found:
@@ -78,7 +94,7 @@ def look(batches: Iterable[Tensor], shape: NgramShape, least: int = 1) -> Found:
             code, where, often = distinct(found)
             codes.append(code)
             rows.append((where + seen).int())
-            counts.append(often.short())
+            counts.append(often.int())
             blocks.append(torch.full((len(code),), place, dtype=torch.int8))
         seen += len(inputs)
     every, places, documents = torch.unique(torch.cat(codes), return_inverse=True, return_counts=True)
@@ -96,7 +112,7 @@ def look(batches: Iterable[Tensor], shape: NgramShape, least: int = 1) -> Found:
     values *= torch.tensor(weights_of(shape))[block.long()] / squares.sqrt().clamp(min=1e-9)[number]
     order = torch.argsort(row, stable=True)
     renamed = (kept.long().cumsum(0) - 1)[places]
-    return Found(every[kept], rarity[kept], row[order], renamed[order], values[order], seen)
+    return Found(every[kept], rarity[kept], row[order], renamed[order], values[order], block[order], seen)
 
 
 def signs(labels: Tensor, classes: int) -> Tensor:
@@ -120,9 +136,12 @@ def ratios(table: Table, truth: Tensor) -> Tensor:
 
 
 def solve(
-    table: Table, scale: Tensor, truth: Tensor, cost: float, start: tuple[Tensor, Tensor] | None = None
+    table: Table, scale: Tensor, truth: Tensor, cost: Tensor, start: tuple[Tensor, Tensor] | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Weights (features, outputs), before `scale`, and bias (outputs,), by Newton's method for every output at once."""
+    """Weights (features, outputs), before `scale`, and bias (outputs,), by Newton's method for every output at once.
+
+    cost: what a mistake costs, (examples, 1).
+    """
     weight, bias = start or (torch.zeros_like(scale), torch.zeros(truth.shape[1]))
     weight, bias = weight.clone(), bias.clone()
     margin = table.straight @ (scale * weight) + bias
@@ -146,7 +165,7 @@ def solve(
     return weight, bias
 
 
-def _first(table: Table, scale: Tensor, truth: Tensor, cost: float) -> Tensor:
+def _first(table: Table, scale: Tensor, truth: Tensor, cost: Tensor) -> Tensor:
     """The length of the slope where all weights are zero."""
     slope = -2 * cost * truth
     return ((scale * (table.transposed @ slope)).square().sum(0) + slope.sum(0).square()).sqrt()
@@ -179,7 +198,7 @@ def _newton(table: Table, scale: Tensor, active: Tensor, down: tuple[Tensor, Ten
     return step, step_bias
 
 
-def _length(weights: tuple[Tensor, Tensor], margin: Tensor, moved: Tensor, truth: Tensor, cost: float) -> Tensor:
+def _length(weights: tuple[Tensor, Tensor], margin: Tensor, moved: Tensor, truth: Tensor, cost: Tensor) -> Tensor:
     """By how much of the step each output is best served, of a few lengths."""
     weight, step = weights
     own, both, far = weight.square().sum(0), (weight * step).sum(0), step.square().sum(0)
@@ -187,34 +206,110 @@ def _length(weights: tuple[Tensor, Tensor], margin: Tensor, moved: Tensor, truth
     losses = []
     for length in lengths.tolist():
         short = (1 - truth * (margin + length * moved)).clamp(min=0)
-        losses.append(0.5 * (own + 2 * length * both + length**2 * far) + cost * short.square().sum(0))
+        losses.append(0.5 * (own + 2 * length * both + length**2 * far) + (cost * short.square()).sum(0))
     best: Tensor = lengths[torch.stack(losses).argmin(0)]
     return best
 
 
-def fit(network: NgramNetwork, batches: Iterable[Tensor], labels: Tensor) -> float:
-    """Put into the network what the examples tell; labels (examples,). Returns the cost that was chosen."""
+def learn(network: NgramNetwork, ids: Ragged, rows: Array, labels: Array, weighs: Array) -> None:
+    """Put into the network what these rows of token ids tell: all of them, or as many as there is room for.
+
+    Which ones are left out is drawn by lot, always the same; `network.looked` is how many were not. labels, weighs:
+    class numbers and weights of mistakes, (rows,).
+    """
+    lengths, each = ids.lengths(rows), grams_of_a_token(network.shape)
+    order = np.random.default_rng(0).permutation(len(rows))
+    order = order[np.cumsum(lengths[order]) * each <= max(ROOM, lengths.max(initial=0) * each)]
+    order = order[np.argsort(lengths[order], kind="stable")]
+    chunks = _chunks(lengths[order] * each)
+    batches = (torch.from_numpy(ids.padded(rows[order[first:stop]])) for first, stop in chunks)
+    fit(network, batches, torch.from_numpy(labels[order]), torch.from_numpy(weighs[order]))
+
+
+def grams_of_a_token(shape: NgramShape) -> int:
+    """How many n-grams a token begins, roughly."""
+    pairs = shape.length // 2 if shape.places and shape.length <= PAIRS_UP_TO else 0
+    return max(1, shape.words, shape.letters) + pairs
+
+
+def _chunks(sizes: Array) -> list[tuple[int, int]]:
+    """Where chunks of rows begin and end, so that each, padded to its longest, stays small; sizes in order."""
+    found, first = [], 0
+    for place in range(1, len(sizes) + 1):
+        if place == len(sizes) or (place + 1 - first) * int(sizes[place]) > CHUNK:
+            found.append((first, place))
+            first = place
+    return found
+
+
+def fit(network: NgramNetwork, batches: Iterable[Tensor], labels: Tensor, weighs: Tensor | None = None) -> float:
+    """Put into the network what the examples tell. Returns the cost that was chosen.
+
+    Args:
+        labels: class numbers (examples,).
+        weighs: how much a mistake on each example weighs (examples,); None: 1.
+    """
+    from matinee.nets import ngram_likeness
+
     shape = network.shape
+    if aligned := bool(shape.places) and len(labels) <= ngram_likeness.UP_TO:
+        batches = list(batches)
     found = look(batches, shape, least=2 if found_often(len(labels)) else 1)
-    size = (found.examples, len(found.keys))
-    whole = Table.of(found.rows, found.places, found.values, size)
-    cost, sharpness = _chosen(found, labels, shape)
-    truth = signs(labels, shape.classes)
-    scale = _scale(whole, truth, shape)
-    weight, bias = solve(whole, scale, truth, cost)
+    weighs = torch.ones(len(labels)) if weighs is None else weighs.float()
+    if aligned:
+        ids = torch.cat([pad(one[:, : shape.length], (0, max(0, shape.length - one.shape[1]))) for one in batches])
+        solution = ngram_likeness.solution(ids, found, labels, weighs, shape)
+    else:
+        solution = _solution(found, labels, weighs, shape)
     with torch.no_grad():
         count = len(found.keys)
-        network.keys[:count] = found.keys
-        network.rarity[:count] = found.rarity
-        network.weight[:count] = (scale * weight).to(network.weight.device)
-        network.bias.copy_(bias)
-        network.sharpness.fill_(sharpness)
-    return cost
+        network.keys.fill_(NOTHING)[:count] = found.keys
+        network.rarity.zero_()[:count] = found.rarity
+        network.weight.zero_()[:count] = solution.weight.to(network.weight.device)
+        network.bias.copy_(solution.bias)
+        network.sharpness.fill_(solution.sharpness)
+        network.looked.fill_(found.examples)
+    return solution.cost
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Weights (keys, outputs), bias (outputs,), by what the margins are to be multiplied, and the cost chosen."""
+
+    weight: Tensor
+    bias: Tensor
+    sharpness: float
+    cost: float
 
 
 def found_often(examples: int) -> bool:
     """Whether there are so many examples that what occurs in one of them alone tells nothing."""
     return examples >= 20_000
+
+
+def held_back(examples: int) -> Tensor:
+    """Which examples choose the cost: bool (examples,)."""
+    return torch.rand(examples, generator=torch.Generator().manual_seed(0)) < HELD_BACK
+
+
+def sharpness_of(margins: Tensor, labels: Tensor, classes: int) -> float:
+    """By what to multiply margins (n, outputs) of examples that were not learned from; labels (n,)."""
+    from matinee.core.scores import temperature
+
+    return 1 / temperature(torch.cat([-margins, margins], 1) / 2 if classes == 2 else margins, labels)
+
+
+def answers(margins: Tensor) -> Tensor:
+    """Margins (n, outputs) -> class numbers (n,)."""
+    return (margins[:, 0] > 0).long() if margins.shape[1] == 1 else margins.argmax(1)
+
+
+def _solution(found: Found, labels: Tensor, weighs: Tensor, shape: NgramShape) -> Solution:
+    cost, sharpness = _chosen(found, labels, weighs, shape)
+    truth, whole = signs(labels, shape.classes), found.table()
+    scale = _scale(whole, truth, shape)
+    weight, bias = solve(whole, scale, truth, cost * weighs[:, None])
+    return Solution(scale * weight, bias, sharpness, cost)
 
 
 def _scale(table: Table, truth: Tensor, shape: NgramShape) -> Tensor:
@@ -224,30 +319,19 @@ def _scale(table: Table, truth: Tensor, shape: NgramShape) -> Tensor:
     return ratios(table, truth)
 
 
-def _chosen(found: Found, labels: Tensor, shape: NgramShape) -> tuple[float, float]:
+def _chosen(found: Found, labels: Tensor, weighs: Tensor, shape: NgramShape) -> tuple[float, float]:
     """The cost that answers the most held-back examples rightly, and how sharp their logits should be."""
-    from matinee.core.scores import temperature
-
-    generator = torch.Generator().manual_seed(0)
-    away = torch.rand(len(labels), generator=generator) < HELD_BACK
-    classes = shape.classes
     if len(labels) < FEW:
         return 1.0, 1.0
-    size = (found.examples, len(found.keys))
-    there = ~away[found.rows]
-    number = torch.where(away, away.cumsum(0), (~away).cumsum(0)) - 1
-    parts = [
-        Table.of(number[found.rows[part]], found.places[part], found.values[part], (int(rows.sum()), size[1]))
-        for part, rows in ((there, ~away), (~there, away))
-    ]
-    truth = signs(labels[~away], classes)
-    scale = _scale(parts[0], truth, shape)
+    away = held_back(len(labels))
+    near, far = found.table(~away), found.table(away)
+    truth, mistakes = signs(labels[~away], shape.classes), weighs[~away, None]
+    scale = _scale(near, truth, shape)
     best, start = (-1.0, 1.0, 1.0), None
     for cost in COSTS:
-        start = solve(parts[0], scale, truth, cost, start)
-        sums = parts[1].straight @ (scale * start[0]) + start[1]
-        logits = torch.cat([-sums, sums], 1) / 2 if classes == 2 else sums
-        right = float((logits.argmax(1) == labels[away]).float().mean())
-        if right > best[0] + 1e-9:
-            best = (right, cost, 1 / temperature(logits, labels[away]))
+        start = solve(near, scale, truth, cost * mistakes, start)
+        margins = far.straight @ (scale * start[0]) + start[1]
+        right = float(((answers(margins) == labels[away]) * weighs[away]).sum())
+        if right > best[0] + 1e-6:
+            best = (right, cost, sharpness_of(margins, labels[away], shape.classes))
     return best[1], best[2]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -17,25 +16,34 @@ from matinee.core.duplicates import groups
 from matinee.core.errors import DataError, SettingsError
 from matinee.core.examples import Array, Examples, Ragged
 from matinee.core.ledger import Entry
-from matinee.core.pieces import Piece, Words
+from matinee.core.pieces import Piece
 from matinee.core.progress import Progress
 from matinee.core.settings import setting
-from matinee.core.splits import TEST, VALID, Splits, divide, remembered
+from matinee.core.splits import TEST, VALID, Splits
 from matinee.core.task import Batch, Data, Origin, Task
-from matinee.media import texts
+from matinee.media import named, text_words, texts
+from matinee.media.encoder_folders import read_weights
 from matinee.media.shingles import sketches
-from matinee.media.tokens import KINDS, Reader, letters_of, words_of
+from matinee.media.text_inputs import rows_of, texts_given
+from matinee.media.text_kinds import aligned_length, kind_of
+from matinee.media.text_samples import topics
+from matinee.media.text_splits import divided
+from matinee.media.text_starts import LEARNED, located, told
+from matinee.media.tokens import KINDS, Reader
+from matinee.media.unlabelled import is_there
+from matinee.media.walking import natural
+from matinee.media.word_vectors import vectors_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from matinee.nets.ngrams import NgramShape
 
-NETWORKS = ("auto", "constant", "linear", "cnn", "rnn", "lstm", "gru", "transformer")
+NETWORKS = ("auto", "constant", "linear", "ensemble", "cnn", "rnn", "lstm", "gru", "transformer", "encoder")
 NEAR, NEAR_LETTERS, NEAR_ALIGNED = 0.92, 0.9, 0.97  # cosine of two sketches of shingles
-LONG = 120  # words of a text on average from which on its characters tell little beside them
-ALIGNED_UP_TO = 512
-CHUNK = 500  # texts whose n-grams are made at once
+GRAMS = {"characters": 6, "letters": 6}  # longest n-grams, where three tokens are not enough
+PRETRAINED = 0.4  # of the minutes, at most, for texts without labels
+NO_LABEL, HELD_BACK = -1, -2  # in the column of labels: a text that may teach the words, and one that may not
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +56,18 @@ class TextClassification(Classification):
         "  donors.fasta, acceptors.fasta             FASTA files, a class each; splice.data: class, name, letters"
     )
 
+    samples: ClassVar[Mapping[str, str]] = named.TEXTS
+
     kind: str = ""
     words: tuple[str, ...] = ()
     characters: tuple[str, ...] = ()
     pieces: str = ""
     aligned: int = 0
     kept: int = 0
+    encoder: str = ""
+    vector_size: int = 0
+    places: tuple[str, ...] = ()
+    pretraining_minutes: float = 0.0
 
     network: str = setting("auto", "network", choices=NETWORKS)
     size: str = setting("auto", "size of the network", choices=("auto", "s", "m", "l"))
@@ -72,6 +86,11 @@ class TextClassification(Classification):
     label_smoothing: float | None = setting(0.05, "share of certainty taken from the true class", low=0, high=0.9)
     text_column: str = setting("", "column of a table with the texts (several: between commas)", reading=True)
     label_column: str = setting("", "column of a table with the labels", reading=True)
+    pretrained: str = setting("", "folder of a pretrained encoder, or file of word vectors", reading=True)
+    unlabelled: str = setting("", "file or folder of texts without labels, for --pretraining", reading=True)
+    pretraining: int | None = setting(
+        None, "passes over texts without labels before labels teach (0: none)", low=0, high=1000
+    )
 
     def __post_init__(self) -> None:
         if self.features < 0 or self.features * max(1, len(self.classes)) > 2**28:
@@ -86,72 +105,66 @@ class TextClassification(Classification):
 
     def read(self, source: str, progress: Progress) -> Data:
         """The texts of a source as token ids, with its splits or with new ones; words are learned from the training."""
+        from matinee.nets.encoders import sizes
+
+        self = self if self.kind else dataclasses.replace(self, **located(self, sizes))
         table = texts.read_texts(source, self._request())
         if not self.classes:
             table = texts.rare_labels(table)
-        classes = self.classes or tuple(sorted({label for label in table.labels if label}, key=_natural))
+        classes = self.classes or tuple(sorted({label for label in table.labels if label}, key=natural))
         numbers = {name: place for place, name in enumerate(classes)}
-        labels = np.array([numbers.get(label, -1) for label in table.labels], np.int64)
-        strangers = [
-            Entry(table.names[row], "unknown-label", f"{table.labels[row][:60]!r} is none of the classes")
-            for row in np.flatnonzero(labels < 0)
-            if table.labels[row]
-        ]
-        rows = np.flatnonzero(labels >= 0)
-        if not len(rows):
+        labels = np.array([numbers.get(label, HELD_BACK if label else NO_LABEL) for label in table.labels], np.int64)
+        entries = [*table.entries, *texts.strangers(table, classes)]
+        if not (labels >= 0).any():
             raise DataError(f"{source}: no text has one of the labels {', '.join(classes[:20])}.")
         whole = np.array(table.splits, np.int64)
-        task = (
-            self if self.kind else self._learned([table.texts[row] for row in rows if whole[row] not in (VALID, TEST)])
-        )
-        reader = task.reader
+        labels[np.isin(whole, (VALID, TEST)) & (labels == NO_LABEL)] = HELD_BACK
+        guessing = (self.pretraining or self.unlabelled) and self.pretraining != 0 and self._named in LEARNED
+        teaching = np.flatnonzero((labels >= (NO_LABEL if guessing else 0)) & ~np.isin(whole, (VALID, TEST)))
+        task = self if self.kind else self._learned([table.texts[row] for row in teaching])
+        reader, found, cut = task.reader, list[Array](), list[int]()
         with progress.bar("reading", "texts") as bar:
-            found = []
-            for row, ids in enumerate(reader.rows(table.texts), 1):
+            for row, ids in enumerate(reader.rows(table.texts, cut), 1):
                 found.append(ids)
                 if row % 1000 == 0:
                     bar(row, len(table.texts))
         columns: dict[str, Array | Ragged] = {"ids": (ids_of := Ragged.of(found)), "label": labels}
+        entries += [Entry(table.names[i], "empty", "there is no word") for i, ids in enumerate(found) if not len(ids)]
+        rows = np.flatnonzero((labels >= 0) & (ids_of.lengths(np.arange(len(labels))) > 0))
         splits = task._divided(table, columns, rows)
+        seen = {table.texts[row] for name in ("valid", "test") for row in splits[name]}
+        labels[[row for row in np.flatnonzero(labels == NO_LABEL) if table.texts[row] in seen]] = HELD_BACK
         counts = tuple(np.bincount(labels[splits["train"]], minlength=len(classes)).tolist())
         task = dataclasses.replace(task, classes=classes, counts=self.counts or counts)
         parts = {name: Examples(columns, chosen) for name, chosen in splits.items()}
         given = frozenset(name for name, split in (("valid", VALID), ("test", TEST)) if (whole[rows] == split).any())
-        cut = int((ids_of.lengths(rows) >= reader.longest).sum()) if reader.longest else 0
         facts = {"texts": f"{len(rows):,}", "tokens": f"{task.kind}, {reader.size:,} different"}
         if cut:
-            facts["shortened"] = f"{cut:,} texts to {reader.longest:,} tokens"
-        if len(rows) < len(labels):
-            facts["without a label"] = f"{len(labels) - len(rows):,}"
-        origin = Origin(source, table.manifest, table.names, (*table.entries, *strangers), given, facts)
+            facts["shortened"] = f"{len(cut):,} texts to {reader.longest:,} tokens"
+        if (self.encoder or self.vector_size) and not self.classes:
+            facts["pretrained"] = told(self.encoder, self.places[0], task.words)
+        facts |= {"without a label": f"{unlabelled:,}"} if (unlabelled := table.labels.count("")) else {}
+        origin = Origin(source, table.manifest, table.names, tuple(entries), given, facts)
         return Data(task, parts["train"], parts["valid"], parts["test"], origin)
 
     def _request(self) -> texts.TextRequest:
-        return texts.TextRequest(self.text_column, self.label_column)
+        beside = self.places[1] if self.places else ""
+        if self.classes and not is_there(Path(beside)):  # a trained one needs it no more
+            beside = ""
+        return texts.TextRequest(self.text_column, self.label_column, beside)
+
+    @property
+    def _named(self) -> str:
+        """The network, where nobody said."""
+        usual = "encoder" if self.encoder else "cnn" if self.vector_size else "lstm" if self.unlabelled else "linear"
+        return usual if self.network == "auto" else self.network
 
     def _learned(self, some: Sequence[str]) -> TextClassification:
         """This task with its vocabulary, learned from these texts."""
-        kind, aligned = self.tokens, 0
-        sample = some[:: max(1, len(some) // 2000)]
-        letters = [letters_of(text) for text in sample]
-        sequences = all(len(word) >= 10 and word.isalpha() for word in letters) and not any(
-            len(text.split()) > 2 for text in sample
-        )
-        if kind == "auto" and sequences and len({letter for word in letters for letter in word}) <= 30:
-            kind = "letters"
-        if (
-            kind == "letters"
-            and len({len(letters_of(text)) for text in some}) == 1
-            and len(letters[0]) <= ALIGNED_UP_TO
-        ):
-            aligned = len(letters[0])
-        if kind == "auto":
-            words = [words_of(text[:20_000]) for text in sample]
-            long = sum(map(len, words)) > LONG * len(sample)
-            # A text of single characters is spelled already.
-            alone = sum(len(word) == 1 for row in words for word in row) > 0.7 * sum(map(len, words))
-            kind = "words" if long or alone else "both"
-        kept = self.longest or (400 if self.network not in ("auto", "constant", "linear") else 5000)
+        usual = "words" if self.vector_size else kind_of(some)
+        kind = usual if self.tokens == "auto" else self.tokens
+        aligned = aligned_length(some) if kind == "letters" else 0
+        kept = self.longest or (5000 if self._named in ("constant", "linear") else 400)
         reader = Reader.learned(kind, some, longest=kept, vocabulary=self.vocabulary)
         return dataclasses.replace(
             self, kind=kind, words=reader.words, characters=reader.characters, pieces=reader.pieces,
@@ -164,20 +177,13 @@ class TextClassification(Classification):
         return Reader(self.kind, self.words, self.characters, self.pieces, self.kept)
 
     def _divided(self, table: texts.TextTable, columns: Mapping[str, Any], rows: Array) -> dict[str, Array]:
-        shares = (self.valid_share, self.test_share, self.split_seed)
-        named, labels = np.array(table.splits, np.int64), columns["label"]
-
         def alike(chosen: Array) -> list[Array]:
             prints, threshold = self.fingerprint(Examples(columns, chosen))
             return [groups(prints, threshold)]
 
-        def find() -> dict[str, Array]:
-            return divide(Splits(rows, named, labels, np.full(len(labels), -1)), alike, shares)
-
-        words = sha256(f"texts {NEAR} {NEAR_LETTERS} {NEAR_ALIGNED} {self.kind} {shares} ".encode())
-        for part in (rows, labels, named, columns["ids"].values, columns["ids"].offsets):
-            words.update(np.ascontiguousarray(part).tobytes())
-        return remembered(words.hexdigest()[:40], find)
+        shares = (self.valid_share, self.test_share, self.split_seed)
+        splits = Splits(rows, np.array(table.splits, np.int64), columns["label"], np.full(len(table.splits), -1))
+        return divided(splits, columns["ids"], f"{NEAR} {NEAR_LETTERS} {NEAR_ALIGNED} {self.kind}", alike, shares)
 
     def changes(self, source: str, manifest: Mapping[str, str]) -> dict[str, list[str]]:
         """Texts whose words or label are no longer what they were."""
@@ -185,17 +191,9 @@ class TextClassification(Classification):
 
     def toy(self, seed: int = 0) -> Data:
         """Three kinds of sentences, each with words of its own among common ones."""
-        generator = np.random.default_rng(seed)
-        topics = (("goal", "match", "team"), ("stock", "bank", "price"), ("virus", "cell", "gene"))
-        usual = ["the", "a", "of", "and", "was", "is", "new", "today", "old", "said"]
-        labels, found = np.arange(480, dtype=np.int64) % 3, []
-        for label in labels:
-            sentence = list(generator.choice(usual, generator.integers(4, 12)))
-            for word in generator.choice(topics[int(label)], 2):
-                sentence.insert(int(generator.integers(len(sentence))), str(word))
-            found.append(" ".join(sentence))
-        chosen = self.network if self.network != "auto" else "cnn"
-        task = dataclasses.replace(self, network=chosen, size="s" if self.size == "auto" else self.size)
+        found, labels = topics(seed)
+        chosen, size = self.network.replace("auto", "cnn"), self.size.replace("auto", "s")
+        task = dataclasses.replace(self, network=chosen, size=size)
         task = dataclasses.replace(task._learned(found[:330]), classes=("sport", "money", "health"), counts=(110,) * 3)
         examples = Examples.of({"ids": Ragged.of(list(task.reader.rows(found))), "label": labels})
         train, valid, test = (examples.take(np.arange(a, b)) for a, b in ((0, 330), (330, 405), (405, 480)))
@@ -205,24 +203,24 @@ class TextClassification(Classification):
 
     def choose(self, data: Data, minutes: float | None) -> TextClassification:
         """The linear network, whose n-grams win on most texts where no other is asked for; room for its n-grams."""
-        network = "linear" if self.network == "auto" else self.network
-        size = "m" if self.size == "auto" else self.size
+        from matinee.nets.pretraining import passes
+        from matinee.nets.text_networks import room
+
         words, letters = self._grams()
-        task = dataclasses.replace(self, network=network, size=size, ngrams=words, letter_ngrams=letters)
+        size = self.size.replace("auto", "m")
+        task = dataclasses.replace(self, network=self._named, size=size, ngrams=words, letter_ngrams=letters)
+        if task.network in LEARNED:
+            count = int((data.train.array("label") == NO_LABEL).sum()) if self.unlabelled else 0
+            whole = passes(count, len(data.train)) if self.pretraining is None else self.pretraining
+            task = dataclasses.replace(task, pretraining=whole, pretraining_minutes=PRETRAINED * (minutes or 0.0))
         if task.features:
             return task
-        tokens = int(data.train.lengths("ids").sum())
-        each = max(1, task.ngrams, task.letter_ngrams) + (self.aligned // 2 if self.aligned else 0)
-        most = max(2**12, 2**24 // max(1, len(self.classes)))
-        features = 2 ** min(21, max(8, math.ceil(math.log2(1 + tokens * each))))
-        return dataclasses.replace(task, features=min(features, 2 ** int(math.log2(most))))
+        tokens, longest = int(data.train.lengths("ids").sum()), max(1, words, letters) + self.aligned // 2
+        return dataclasses.replace(task, features=room(tokens * longest, len(self.classes)))
 
     def _grams(self) -> tuple[int, int]:
         """The longest n-grams, where nobody said: of words, of characters beside them, of letters."""
-        usual = {"words": (3, 0), "both": (3, 5), "pieces": (3, 0), "characters": (6, 0), "letters": (6, 0)}
-        words, letters = usual.get(self.kind, (3, 0))
-        if self.aligned:
-            words = 5
+        words, letters = (5 if self.aligned else GRAMS.get(self.kind, 3)), (5 if self.kind == "both" else 0)
         return self.ngrams or words, (self.letter_ngrams or letters) if letters else 0
 
     @property
@@ -232,41 +230,43 @@ class TextClassification(Classification):
         words, letters = self._grams()
         places = words if self.aligned else 0
         features = self.features or 2**12
-        return NgramShape(len(self.classes), features, words, letters, places)
+        return NgramShape(len(self.classes), features, words, letters, places, self.aligned)
 
     def build(self) -> nn.Module:
         """The network called `network`."""
         from matinee.nets.sequences import SequenceShape
         from matinee.nets.text_networks import build
 
-        size = "m" if self.size == "auto" else self.size
-        sequences = SequenceShape(len(self.classes), self.reader.size, size, self.dropout, self.word_dropout)
-        return build("linear" if self.network == "auto" else self.network, self._gram_shape, sequences)
+        size, tokens = "m" if self.size == "auto" else self.size, self.reader.size
+        shape = SequenceShape(len(self.classes), tokens, size, self.dropout, self.word_dropout, self.vector_size)
+        return build(self._named, self._gram_shape, shape, self.encoder)
 
     def advice(self, examples: int) -> dict[str, Any]:
         """The network's recipe."""
         from matinee.nets.text_networks import recipe
 
-        return recipe(self.network, examples)
+        return recipe(self.network, examples, self.encoder)
 
     def prepare(self, network: nn.Module, examples: Examples) -> None:
-        """All that the linear network knows."""
-        import torch
+        """All that the linear network knows; what the others start from."""
+        from matinee.nets.ngram_fit import learn
+        from matinee.nets.text_networks import ngrams_of
 
-        from matinee.nets.ngram_fit import ROOM, fit
-        from matinee.nets.ngrams import NgramNetwork
+        if (ngrams := ngrams_of(network)) is not None:
+            labels = self.labels(examples)
+            learn(ngrams, examples.ragged("ids"), examples.rows, labels, self.class_costs()[labels])
+        else:
+            self._start(network, examples)
 
-        if not isinstance(network, NgramNetwork):
-            return
-        lengths = examples.lengths("ids")
-        each = max(1, self._gram_shape.words, self._gram_shape.letters)
-        order = np.random.default_rng(0).permutation(len(examples))
-        order = order[np.cumsum(lengths[order]) * each <= max(ROOM, lengths.max(initial=0) * each)]
-        order = order[np.argsort(lengths[order], kind="stable")]
-        ids = examples.ragged("ids")
-        chunks = np.array_split(order, max(1, len(order) // CHUNK))
-        batches = (torch.from_numpy(ids.padded(examples.rows[chunk])) for chunk in chunks)
-        fit(network, batches, torch.from_numpy(self.labels(examples)[order]))
+    def _start(self, network: nn.Module, examples: Examples) -> None:
+        from matinee.nets.pretraining import HiddenWords
+        from matinee.nets.text_starts import Starts, start
+
+        place = Path(self.places[0] if self.places else "")
+        vectors = (lambda: vectors_of(place, self.words)) if self.vector_size else None
+        task = HiddenWords(network=self._named, size=self.size, tokens=self.reader.size, numbers=self.vector_size)
+        starts = Starts(lambda: read_weights(place), vectors, self.pretraining or 0, self.pretraining_minutes)
+        start(network, starts, task, examples, NO_LABEL)
 
     def calibrate(self, network: nn.Module, outputs: Any, targets: Any) -> None:
         """Temperature scaling (Guo et al., 2017) on the logits: answers stay as they are."""
@@ -283,6 +283,12 @@ class TextClassification(Classification):
         """Tokens of each text."""
         return examples.lengths("ids")
 
+    def loss(self, outputs: Any, batch: Batch) -> Tensor:
+        """That of a classifier; of the members of an ensemble, (members, batch, classes), one after the other."""
+        if outputs.dim() < 3:
+            return super().loss(outputs, batch)
+        return super().loss(outputs.flatten(0, 1), Batch(batch.inputs, batch.targets.repeat(len(outputs))))
+
     # -- scores and answers
 
     def fingerprint(self, examples: Examples) -> tuple[Array, float]:
@@ -298,33 +304,44 @@ class TextClassification(Classification):
 
     def encode_each(self, raws: Sequence[Any]) -> tuple[Tensor, Mapping[int, DataError]]:
         """Texts -> token ids (batch, longest), without those in which there is nothing to read."""
-        import torch
+        return rows_of(raws, self._ids)
 
-        errors, good = {}, []
-        for place, raw in enumerate(raws):
-            if isinstance(raw, DataError):
-                errors[place] = raw
-            elif not str(raw).strip():
-                errors[place] = DataError("an empty text: there is nothing to read.")
-            else:
-                good.append(str(raw))
-        ids = Ragged.of(list(self.reader.rows(good)))
-        return torch.from_numpy(ids.padded(np.arange(len(good)))), errors
+    def _ids(self, text: str) -> Array:
+        ids = next(iter(self.reader.rows([text])))
+        if not len(ids):
+            raise DataError("a text without a word: there is nothing to read")
+        return ids
 
     def inputs(self, places: Sequence[str]) -> Iterable[Any]:
-        """Texts as they are; names of .txt files as the texts in them."""
-        return texts.list_plain(places)
+        """Texts as they are; names of files and folders as the texts in them."""
+        return texts_given(places)
 
     def show(self, inputs: Tensor, outputs: Any) -> list[Piece]:
         """Each text with its answer."""
-        join = "" if self.kind in ("letters", "characters") else " "
-        pieces: list[Piece] = []
-        for ids, answer in zip(inputs.tolist(), self.answers_in_words(outputs), strict=True):
-            there = [i for i in ids if i > 0][:400]
-            pieces.append(Words(self.reader.tokens(there), (), answer, join))
-        return pieces
+        answers = zip(inputs.tolist(), self.answers_in_words(outputs), strict=True)
+        return [text_words.weighed(self.reader, row, (), one) for row, one in answers]
 
+    def describe(self, network: nn.Module, examples: Examples) -> Sequence[Piece]:
+        """The n-grams that speak most for each class, and a few texts shaded by what each word added."""
+        import torch
 
-def _natural(name: str) -> tuple[int, int, str]:
-    """Numbers by their value, before names."""
-    return (0, int(name), name) if name.isdecimal() else (1, 0, name)
+        from matinee.nets import ngram_reading
+        from matinee.nets.text_networks import ngrams_of
+
+        ngrams = ngrams_of(network)
+        if ngrams is None or not ngrams.looked or not len(examples):
+            return ()
+        some = examples.take(text_words.spread(len(examples)))
+        with torch.inference_mode():
+            batches = [batch.inputs for batch in self.batches(some, network, 64, None)]
+            outputs = torch.cat([self.infer(network, inputs).float() for inputs in batches])
+            spoken = ngram_reading.strongest(ngrams, batches, text_words.LOOKED_AT)
+            told = [(f"said {one['label']} ({100 * one['probability']:.0f} %)") for one in self.decode(outputs)]
+            few = text_words.a_few(self.labels(some), outputs.argmax(1).cpu().numpy(), some.lengths("ids"))
+            ids = some.ragged("ids").padded(some.rows[few])
+            shares = ngram_reading.shares(ngrams, torch.from_numpy(ids), outputs.argmax(1).cpu()[few])
+        rows = [some.ragged("ids")[row] for row in some.rows]
+        table = text_words.ngram_table(self.reader, spoken, rows, self.classes, bool(self.aligned))
+        captions = [f"{told[place]}, is {self.classes[self.labels(some)[place]]}" for place in few]
+        texts_ = text_words.shaded(self.reader, ids, shares.numpy(), captions)
+        return *text_words.limits(int(ngrams.looked), sum(self.counts)), table, *texts_
