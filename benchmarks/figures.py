@@ -9,38 +9,13 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import statistics
-import sys
-import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import rows_parts as parts
-from measure import MATINEE, Bench, FailedError, Line, SkippedError, run, told, trained
-
-
-def main() -> None:
-    """Run the rows that are named."""
-    if len(sys.argv) < 2:
-        sys.exit(__doc__)
-    data, wanted = Path(sys.argv[1]).resolve(), sys.argv[2:] or list(ROWS)
-    unknown = [name for name in wanted if name not in ROWS]
-    if unknown:
-        sys.exit(f"no such row: {', '.join(unknown)}; there are {', '.join(ROWS)}")
-    from matinee.core.runtime import processor
-
-    print(f"machine: {processor()}, load {os.getloadavg()[0]:.1f}", flush=True)
-    for name in wanted:
-        with tempfile.TemporaryDirectory() as room:
-            began = time.perf_counter()
-            try:
-                row = ROWS[name](data, Path(room))
-            except (FailedError, SkippedError) as error:
-                sys.exit(f"{name}: {error}")
-            print(json.dumps({"row": name, **row, "wall": round(time.perf_counter() - began, 1)}), flush=True)
+from measure import MATINEE, Bench, Line, printed, run, told, trained
 
 
 def table(path: Path, rows: list[tuple[str, str, str]]) -> Path:
@@ -170,4 +145,4 @@ ROWS: dict[str, Callable[[Path, Path], dict[str, Any]]] = {
 }
 
 if __name__ == "__main__":
-    main()
+    printed(__doc__, ROWS)

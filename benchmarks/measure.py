@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -181,3 +181,27 @@ def summary(values: Sequence[float]) -> dict[str, Any]:
         "high": max(values),
         "all": list(values),
     }
+
+
+def printed(words: str | None, rows: Mapping[str, Callable[[Path, Path], dict[str, Any]]]) -> None:
+    """The command line of a table of rows, DATA [NAME...]: prints the machine, then a line of JSON for each row.
+
+    words: what is said where DATA is missing. A row is given DATA and an empty folder of its own.
+    """
+    if len(sys.argv) < 2:
+        sys.exit(words)
+    data, wanted = Path(sys.argv[1]).resolve(), sys.argv[2:] or list(rows)
+    unknown = [name for name in wanted if name not in rows]
+    if unknown:
+        sys.exit(f"no such row: {', '.join(unknown)}; there are {', '.join(rows)}")
+    from matinee.core.runtime import processor
+
+    print(f"machine: {processor()}, load {os.getloadavg()[0]:.1f}", flush=True)
+    for name in wanted:
+        with tempfile.TemporaryDirectory() as room:
+            began = time.perf_counter()
+            try:
+                row = rows[name](data, Path(room))
+            except (FailedError, SkippedError) as error:
+                sys.exit(f"{name}: {error}")
+            print(json.dumps({"row": name, **row, "wall": round(time.perf_counter() - began, 1)}), flush=True)

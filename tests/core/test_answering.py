@@ -7,6 +7,7 @@ import dataclasses
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 import torch
 
 import matinee
+from matinee.core import answering
 from matinee.core.answering import answered
 from matinee.core.errors import DataError
 from matinee.core.model import Model
@@ -74,6 +76,23 @@ def test_order_is_kept_and_bad_ones_are_told(threads: int, kind: type[ImageClass
             assert isinstance(answer, DataError)
         else:
             assert isinstance(answer, dict) and answer["label"] == "abcdefghijkl"[place % 12]
+
+
+@pytest.mark.parametrize("cores", [2, 8, 9, 12, 15, 64])
+def test_no_more_cores_idle_than_a_batch_would_use(cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int]] = []
+
+    class Pool(ThreadPoolExecutor):
+        def __init__(self, workers: int, name: str, initializer: Any, given: tuple[int, ...]) -> None:
+            asked.append((workers, given[0]))
+            super().__init__(1)
+
+    monkeypatch.setattr(answering, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
+    monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
+    assert len(some_model().predict([picture(n) for n in range(40)])) == 40
+    ((workers, each),) = asked
+    assert workers <= answering.MOST and cores - each < workers * each <= cores
 
 
 def test_nobody_is_left_where_all_are_bad(threads: int) -> None:
@@ -136,6 +155,23 @@ def test_answers_follow_the_weights() -> None:
     other = copy.deepcopy(model)
     other.network.load_state_dict(some_model().network.state_dict())
     assert other.predict([picture(3)])[0]["label"] == "d" and model.predict([picture(3)])[0]["label"] == "i"
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_answers_follow_fused_steps_and_training(training: bool) -> None:
+    model = some_model()
+    model.network.train(training)
+    (before,) = model.predict([picture(3)])
+    optimiser = torch.optim.AdamW(model.network.parameters(), lr=0.3, fused=True)
+    for _ in range(30):
+        model.network(torch.rand(4, 1, 12, 12))[:, 0].mean().neg().backward()
+        optimiser.step()
+    (after,) = model.predict([picture(3)])
+    assert (before["label"], after["label"]) == ("d", "a")
+    assert model.network.training is training
+    if training:
+        model.network.get_parameter("head.bias").data[5] += 1e4
+        assert model.predict([picture(3)])[0]["label"] == "f"
 
 
 def test_loading_does_not_import_torchs_compiler(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import matinee
-from matinee.core.loop import fit
+from matinee.core.loop import _Training, fit
 from matinee.core.progress import Progress
 from matinee.core.runs import Run
 from matinee.core.task import Data
@@ -25,6 +25,7 @@ def test_without_a_step_the_model_is_what_the_first_look_made(toy: Data, quiet: 
     assert (tmp_path / "run" / "report.html").exists()
     rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
     assert len(rows) == 2 and model.facts["valid"]
+    assert dict(zip(rows[0].split(","), rows[1].split(","), strict=True))["examples_per_second"] == "0.0"
     again = matinee.load(tmp_path / "run")
     for name, tensor in model.network.state_dict().items():
         assert torch.equal(tensor, again.network.state_dict()[name])
@@ -61,3 +62,10 @@ def test_checkpoints_of_passes_that_play_fall_between_them(
     monkeypatch.setattr(run, "save", lambda tensors, facts: (saved.append(facts["batch"]), save(tensors, facts)))
     fit(data, data.task.build(), settings, keeper=run)
     assert set(saved) == {0} if plays else set(saved) > {0}
+
+
+def test_a_batch_is_no_larger_than_what_there_is_to_learn_from(toy: Data) -> None:
+    data = chosen(toy)
+    settings = TrainSettings(epochs=1, device="cpu", batch_size=50_000).advised({})
+    training = _Training(data, data.task.build(), settings, 1.0, None, Progress(quiet=True))
+    assert training.size == len(data.train)

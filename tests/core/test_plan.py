@@ -63,6 +63,15 @@ def test_a_plan_survives_json() -> None:
         assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
 
 
+def test_a_decision_that_is_taken_again_is_not_taken_twice() -> None:
+    first, again = Plan.of(100, None, 60.0), Plan.of(100, None, 60.0)
+    assert first.due(10, 13.0, 4)
+    first.fit((10, 0), 47.0, 1.3, 0.0)
+    again.apply(first.events[0])
+    assert not again.due(10, 13.0, 4) and not first.due(10, 13.0, 4)
+    assert again.due(30, 25.0, 4)
+
+
 def test_rates_rise_then_fall() -> None:
     for schedule in ("linear", "cosine"):
         assert rate_at(0.05, schedule, 0.1) == pytest.approx(0.5)

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +18,15 @@ import torch
 from PIL import Image
 
 import matinee
-from matinee.core.processes import ALONE, Processes, current, joined
+from matinee.core import processes
+from matinee.core.errors import SettingsError
+from matinee.core.processes import ALONE, STEP, Processes, current, joined
 from matinee.core.progress import Progress
+from matinee.core.runtime import machine
 from matinee.core.storage import read_json, read_tensors
+from matinee.core.together import Team
+from matinee.core.train_settings import TrainSettings
+from matinee.tasks.image_classification import ImageClassification
 
 # In float32, sums that are added up in another order differ in their last digits: losses show as little. Now and then
 # that decides which of two pixels is the largest, which moves single weights more.
@@ -129,6 +136,8 @@ def test_gradients_statistics_and_rows_are_those_of_the_whole_batch(room: Room) 
     code, out, err = room.torchrun(str(WORKER))
     assert code == 0, err
     told = json.loads(out.strip().splitlines()[-1])
+    assert told.pop("bfloat16") < 0.01
+    assert told.pop("waits") == [STEP.total_seconds()] * 3
     assert told.pop("held") == pytest.approx(0.5, abs=0.01)
     assert told.pop("rows") == list(range(7))
     assert told.pop("absent") == [True, True]
@@ -201,6 +210,31 @@ def test_a_process_by_itself_makes_no_group(quiet: Progress) -> None:
     assert not torch.distributed.is_initialized()
     assert ALONE.sums([1.0, 2.0]) == [1.0, 2.0] and ALONE.told("a") == "a"
     assert ALONE.in_turn(lambda: 3) == ALONE.leading(lambda: 3) == 3
+
+
+class Pretended(Processes):
+    """One of two that has nobody to talk to."""
+
+    def equalise(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """They are equal."""
+
+
+@pytest.mark.parametrize("learns", [False, True])
+def test_an_error_leaves_the_network_as_it_was(learns: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_now", [Pretended(0, 2)])
+    network = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4)).requires_grad_(learns)
+    kinds = [type(module) for module in network.modules()]
+    with pytest.raises(KeyError), Team(network, machine("cpu"), TrainSettings(), 8):
+        assert [type(module) for module in network.modules()] != kinds
+        raise KeyError
+    assert [type(module) for module in network.modules()] == kinds
+    assert not any(parameter._post_accumulate_grad_hooks for parameter in network.parameters())  # type: ignore[attr-defined]
+
+
+def test_a_device_for_each_process_is_not_one_for_all(quiet: Progress, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_now", [Pretended(0, 2)])
+    with pytest.raises(SettingsError, match="a device of its own"):
+        matinee.train(ImageClassification().toy(), epochs=1, device="cpu:0", progress=quiet)
 
 
 @pytest.mark.parametrize(("count", "size"), [(7, 3), (2, 2), (100, 7), (64, 64)])

@@ -71,6 +71,21 @@ def compare(group: Processes, momentum: float | None) -> dict[str, float]:
     return {f"{name} {momentum}": value for name, value in found.items()}
 
 
+def half_precision(group: Processes) -> float:
+    """How far the gradient in bfloat16 is from that in float64, as a share of it, where the mean is far from zero."""
+    torch.manual_seed(1)
+    pictures, wanted = (torch.randn(6, 4, 5, 5) + 10).bfloat16(), torch.randn(6, 4, 5, 5).bfloat16()
+    begin, end = group.part(6)
+    plain, whole = nn.BatchNorm2d(4).double(), pictures.double().requires_grad_()
+    (plain(whole) - wanted.double()).square().mean().backward()
+    network, mine = nn.Sequential(nn.BatchNorm2d(4)), pictures[begin:end].clone().requires_grad_()
+    normalise_together(network, group)
+    loss = (network(mine).float() - wanted[begin:end].float()).square().mean()
+    (loss * ((end - begin) / 6)).backward()
+    exact = whole.grad[begin:end]
+    return float((mine.grad.double() - exact).norm() / exact.norm())
+
+
 def share_held() -> float:
     """The share of weights and optimiser state that this process holds of a network spread over all."""
     network = nn.Sequential(nn.Linear(1024, 2048), nn.ReLU(), nn.Linear(2048, 1024), nn.ReLU(), nn.Linear(1024, 7))
@@ -88,6 +103,9 @@ def main() -> None:
     with joined() as group:
         told: dict[str, object] = {}
         told |= compare(group, 0.1) | compare(group, None)
+        kinds = (group.gradients, group.statistics, group.steps)
+        told["waits"] = [kind._get_backend(torch.device("cpu")).options._timeout.total_seconds() for kind in kinds]
+        told["bfloat16"] = group.sums([half_precision(group)])[0] / group.size
         told["held"] = group.sums([share_held()])[0] / group.size
         begin, end = group.part(7)
         told["rows"] = group.gathered(np.arange(begin, end)).tolist()

@@ -340,7 +340,8 @@ def test_downloads_are_checked(net: dict[str, bytes], own_cache: Path, monkeypat
 
 
 def test_pins_are_digests() -> None:
-    assert set(NAMES) == {"digits", *named.DOWNLOADS}
+    assert {*NAMES, *named.TEXTS, *named.PAIRS, *named.RATINGS} == {"digits", *named.DOWNLOADS}
+    assert named.PLACES.keys() == named.DOWNLOADS.keys()
     for download in named.DOWNLOADS.values():
         assert download.address.startswith("https://")
         assert all(len(pin) == 64 and int(pin, 16) >= 0 for pin in download.files.values())

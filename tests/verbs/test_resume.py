@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from dataclasses import replace
@@ -11,11 +12,12 @@ import pytest
 import torch
 
 import matinee
-from matinee.core.errors import Interrupted
+from matinee.core.errors import Interrupted, SettingsError
 from matinee.core.loop import Step
 from matinee.core.progress import Progress
 from matinee.core.storage import read_json, read_tensors
 from matinee.core.task import Data
+from matinee.tasks.image_classification import ImageClassification
 from matinee.verbs.verify_resume import CLOCK, _data, _job
 
 
@@ -95,24 +97,62 @@ def test_with_minutes_the_clock_s_decisions_are_kept(toy: Data, quiet: Progress,
     assert read_json(tmp_path / "run" / "checkpoint" / "clock.json")[: len(before)] == before
 
 
+def test_the_clock_s_decisions_in_one_step_are_all_taken_again(quiet: Progress, tmp_path: Path) -> None:
+    data, decided = ImageClassification().toy(), tmp_path / "run" / "checkpoint" / "clock.json"
+    given = {"minutes": 20.0, "checkpoint_steps": 2, "batch_size": 64}
+    with pytest.raises(RuntimeError, match="power cut"):
+        matinee.train(data, out=tmp_path / "run", progress=quiet, hooks=[Break(2)], **given)
+    events = [{"step": 3, "epoch": 0, "left": left, "every": 1, "checked": 0.95} for left in (200, 2)]
+    decided.write_text(json.dumps(events))
+    matinee.resume(tmp_path / "run", data, progress=quiet)
+    assert read_tensors(tmp_path / "run" / "checkpoint" / "latest.safetensors")[1]["step"] == 5
+    assert read_json(decided) == events
+
+
 def test_the_proof_finds_a_resume_exact(quiet: Progress) -> None:
     pytest.importorskip("sklearn")
     proof = matinee.verify_resume("digits", kills=2, seed=5, progress=quiet, network="linear", epochs=1)
     assert proof.exact and len(proof.kills) == 2 and proof.tensors > 10
 
 
+def test_a_job_that_is_started_again_goes_on_whatever_auto_would_choose_now(
+    quiet: Progress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, given = ImageClassification().toy(), SETTINGS
+    matinee.train(data, out=tmp_path / "whole", progress=quiet, **given)
+    with pytest.raises(RuntimeError, match="power cut"):
+        matinee.train(data, out=tmp_path / "torn", progress=quiet, hooks=[Break(5)], **given)
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    plain = ImageClassification.choose
+    monkeypatch.setattr(ImageClassification, "choose", lambda *rest: replace(plain(*rest), crop=3, dropout=0.5))
+    torch.set_num_threads(2)
+    matinee.train(data, out=tmp_path / "torn", progress=quiet, **given)
+    same(tmp_path / "whole", tmp_path / "torn")
+    with pytest.raises(SettingsError, match="something in this folder"):
+        matinee.train(data, out=tmp_path / "torn", progress=quiet, **{**given, "epochs": 4})
+
+
 class Quiet(matinee.Hook):
-    """A hook that does nothing but be there."""
+    """A hook that does nothing but remember when it was called."""
+
+    def __init__(self) -> None:
+        self.ends: list[tuple[int, int]] = []
+
+    def on_epoch(self, step: Step, scores: dict[str, float]) -> bool:
+        self.ends.append((step.number, step.epoch))
+        return False
 
 
 @pytest.mark.parametrize("step", [4, 9])
 def test_a_stop_on_the_last_batch_of_a_pass_can_be_resumed_with_hooks(
     toy: Data, step: int, quiet: Progress, tmp_path: Path
 ) -> None:
-    matinee.train(toy, out=tmp_path / "whole", progress=quiet, hooks=[Quiet()], **SETTINGS)
+    whole, resumed = Quiet(), Quiet()
+    matinee.train(toy, out=tmp_path / "whole", progress=quiet, hooks=[whole], **SETTINGS)
     with pytest.raises(Interrupted):
         matinee.train(toy, out=tmp_path / "run", progress=quiet, hooks=[Stop(step)], **SETTINGS)
-    matinee.resume(tmp_path / "run", toy, progress=quiet, hooks=[Quiet()])
+    matinee.resume(tmp_path / "run", toy, progress=quiet, hooks=[resumed])
+    assert whole.ends[-len(resumed.ends) :] == resumed.ends
     same(tmp_path / "whole", tmp_path / "run")
 
 

@@ -17,6 +17,7 @@ from matinee.core.errors import DataError, MatineeError, SettingsError
 from matinee.core.examples import Examples
 from matinee.core.loop import Step, fit
 from matinee.core.progress import Progress
+from matinee.core.runtime import settled
 from matinee.core.task import Data
 from matinee.core.train_settings import TrainSettings
 from matinee.tasks.image_classification import ImageClassification
@@ -201,6 +202,14 @@ def test_a_checkpoint_that_cannot_be_written_stops_the_training(
     monkeypatch.setattr("matinee.core.runs.write_tensors", full)
     with pytest.raises(MatineeError, match="the disk is full"):
         matinee.train(toy, epochs=2, out=tmp_path / "run", progress=quiet)
+
+
+def test_auto_looks_at_the_machine_that_was_asked_for(quiet: Progress, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, plain = [], ImageClassification.choose
+    monkeypatch.setattr(ImageClassification, "choose", lambda *rest: seen.append(settled().precision) or plain(*rest))
+    for precision in ("bfloat16", "float32"):
+        matinee.train(ImageClassification().toy(), epochs=0, precision=precision, progress=quiet)
+    assert seen[0] == torch.bfloat16 and seen[-1] == torch.float32
 
 
 def test_a_setting_of_reading_comes_too_late(toy: Data, quiet: Progress) -> None:

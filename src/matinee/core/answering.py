@@ -39,7 +39,8 @@ def answered(model: Model, raws: Iterable[Any], size: int = BATCH) -> Iterator[l
     import torch
 
     rest, threads = iter(raws), torch.get_num_threads()
-    workers = min(threads, MOST)
+    each = -(-threads // MOST)  # threads for one batch
+    workers = threads // each
     some = list(itertools.islice(rest, size * workers)) if size > 1 else []
     if workers == 1 or len(some) <= FEW:
         for batch in _batches(itertools.chain(some, rest), size):
@@ -49,7 +50,7 @@ def answered(model: Model, raws: Iterable[Any], size: int = BATCH) -> Iterator[l
     batches = _batches(itertools.chain(some, rest), min(size, -(-len(some) // workers)))
     waiting: deque[Future[list[tuple[Any, Told]]]] = deque()
     try:
-        with ThreadPoolExecutor(workers, "answers", torch.set_num_threads, (threads // workers,)) as pool:
+        with ThreadPoolExecutor(workers, "answers", torch.set_num_threads, (each,)) as pool:
             try:
                 for batch in batches:
                     waiting.append(pool.submit(_answers, model, batch, turn))

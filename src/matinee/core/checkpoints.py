@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from matinee.core.average import Average
+from matinee.core.plan import Event
 from matinee.core.processes import Processes
 from matinee.core.sharding import part_of, put, whole
 from matinee.core.standing import Keeper
@@ -47,7 +48,7 @@ def flatten(
     return tensors, {"groups": state["param_groups"], "numbers": numbers}
 
 
-def found(keeper: Keeper, group: Processes) -> tuple[dict[str, Tensor], dict[str, Any] | None, list[dict[str, int]]]:
+def found(keeper: Keeper, group: Processes) -> tuple[dict[str, Tensor], dict[str, Any] | None, list[Event]]:
     """What the keeper has of a run that is continued: its tensors (for the first process alone), its facts with the
     sums of "losses", and what the clock decided. Without such a run the facts are None.
     """

@@ -16,6 +16,7 @@ from matinee.core.settings import setting
 from matinee.core.task import Batch, Task
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from matinee.core.model import Model
@@ -45,13 +46,11 @@ class Classification(Task):
 
     def loss(self, outputs: Any, batch: Batch) -> Tensor:
         """Cross-entropy, or focal loss (Lin et al., 2017), with label smoothing and class weights."""
-        import torch
         from torch.nn.functional import cross_entropy
 
         logits, weights = outputs.float(), None
         if self.class_weights == "balanced":
-            counts = torch.tensor(self.counts, dtype=torch.float32, device=logits.device).clamp(min=1)
-            weights = counts.sum() / counts / len(counts)
+            weights = torch.from_numpy(self.class_costs()).to(logits.device, non_blocking=True)
         smoothing = self.label_smoothing or 0.0
         if self.loss_function == "cross-entropy":
             return cross_entropy(logits, batch.targets, weights, label_smoothing=smoothing)
@@ -63,6 +62,14 @@ class Classification(Task):
             truth = shares.gather(-1, batch.targets[:, None])[:, 0]
         focal: Tensor = ((1 - truth) ** self.focal_gamma * each).mean()
         return focal
+
+    def class_costs(self) -> Array:
+        """How much a mistake on each class weighs, float32 (classes,)."""
+        if self.class_weights != "balanced":
+            return np.ones(len(self.classes), np.float32)
+        counts = np.maximum(np.array(self.counts, np.float32), 1)
+        costs: Array = counts.sum() / counts / len(counts)
+        return costs
 
     def meter(self) -> Meter:
         """Accuracy first."""

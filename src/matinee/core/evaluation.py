@@ -25,7 +25,8 @@ class Evaluation:
 
     scores: the selecting one first. baselines: "trivial" and "linear" -> scores; names: what those are, in a few
     words. meanings: what each score is; shares: those told as so much of 100 %. detail: per-class scores and the
-    confusion matrix, as the task tells them. notes: what to know before trusting the figures.
+    confusion matrix, as the task tells them. notes: what to know before trusting the figures. margins: baseline -> how
+    much better than it the first score is (`meter.margin`).
     """
 
     scores: Mapping[str, Score]
@@ -40,12 +41,24 @@ class Evaluation:
     names: Mapping[str, str] = field(default_factory=dict)
     meanings: Mapping[str, str] = field(default_factory=dict)
     shares: frozenset[str] = frozenset()
+    margins: Mapping[str, Score] = field(default_factory=dict)
+
+    def better(self) -> list[str]:
+        """A sentence for each baseline that the model is surely better than."""
+        first = next(iter(self.scores), "")
+        return [
+            f"surely better than {self.names.get(name, name)}: {first.replace('_', ' ')} by {score.value:.4f} (95 % "
+            f"interval of the difference {score.low:.4f} to {score.high:.4f}, both drawn again together)"
+            for name, score in self.margins.items()
+            if score.low > 0
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """For programs."""
         return {
             "scores": {name: asdict(score) for name, score in self.scores.items()},
             "baselines": {name: dict(scores) for name, scores in self.baselines.items()},
+            "margins": {name: asdict(score) for name, score in self.margins.items()},
             "examples": self.examples,
             "split": self.split,
             "seconds": self.seconds,
@@ -76,4 +89,4 @@ class Evaluation:
                 for name, c in classes.items()
             ]
             lines += ["", table_text(["class", "examples", "precision", "recall", "F1"], cells)]
-        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+        return "\n".join([*lines, *self.better(), *(f"note: {note}" for note in self.notes)])

@@ -179,10 +179,12 @@ class _GlobalNormalisation(torch.autograd.Function):
         shift_all, slope_all = (sums / whole).chunk(2)
         inverse = (variance.double() + context.eps).rsqrt()
         factor = inverse if weight is None else inverse * weight.double()
-        by_value = -factor * inverse * slope_all
-        constant = -factor * shift_all - by_value * mean.double()
         shape = [1, -1] + [1] * (x.dim() - 2)
-        dx = torch.addcmul(dx, x, by_value.to(x.dtype).view(shape)).add_(constant.to(x.dtype).view(shape))
+        by_value, constant, middle = (
+            v.to(mean.dtype).view(shape) for v in (-factor * inverse * slope_all, -factor * shift_all, mean)
+        )
+        # Centred and in the format of the mean: in bfloat16, x and its mean would not cancel.
+        dx = torch.addcmul(constant, x - middle, by_value).add_(dx).to(x.dtype)
         needed = context.needs_input_grad
         return dx, slope if needed[1] else None, shift if needed[2] else None, None, None
 

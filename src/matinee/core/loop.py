@@ -15,13 +15,12 @@ from torch import Tensor, nn
 from matinee.core import checkpoints, optimisers, processes
 from matinee.core.average import Average
 from matinee.core.errors import BundleError, MatineeError, SettingsError
-from matinee.core.measuring import figure, measure, selecting
-from matinee.core.meter import Meter
+from matinee.core.measuring import figure, luck, measure, selecting
 from matinee.core.moment import Moment
-from matinee.core.plan import PROBE_STEPS, Plan, outlook, rate_at
+from matinee.core.plan import PROBE_STEPS, Event, Plan, outlook, rate_at
 from matinee.core.prefetch import ahead
 from matinee.core.progress import Progress, seconds
-from matinee.core.runtime import Memory, detached, machine, of_like_lengths, order_of, seed_of, seed_torch
+from matinee.core.runtime import Memory, detached, keep_memory, machine, of_like_lengths, order_of, seed_of, seed_torch
 from matinee.core.sharding import part_of
 from matinee.core.standing import Keeper, Row, Standing
 from matinee.core.task import Batch, Data, Task
@@ -85,33 +84,34 @@ def fit(
     """
     training = _Training(data, network, settings, budget, keeper, progress or Progress(quiet=True))
     task, now, team, device = data.task, training.now, training.team, training.machine.device
-    # A checkpoint may have fallen on the last batch of a pass: then hooks hear of its end without a batch.
-    step = Step(task, network, Batch(torch.empty(0), None), None, now.step, now.epoch)
-    while not now.stopped:
-        network.train()
-        for batch in training.stream():
-            seed = seed_of(settings.seed, 1, now.step)
-            seed_torch(device, seed + team.processes.rank)
-            moment = Moment(seed, now.epoch, now.plan.share, first=team.first, run=settings.seed)
-            batch = task.augment(batch.to(device), moment)
-            step = Step(task, network, batch, None, now.step, now.epoch)
-            for hook in hooks:
-                step.batch = hook.on_batch(step)
-            with training.machine.autocast():
-                step.outputs = task.forward(network, step.batch)
-                loss = task.loss(step.outputs, step.batch)
-            for hook in hooks:
-                loss = hook.on_loss(step, loss)
-            training.move(loss)
-            for hook in hooks:
-                hook.on_step(step)
-            if training.pause():
-                break
-        scores = training.end_pass()
-        now.stopped = now.plan.left == 0 or training.stale()
-        for hook in hooks if scores else ():
-            now.stopped |= hook.on_epoch(step, scores)
-        training.checkpoint(now.stopped)
+    # A checkpoint may have fallen on the last batch of a pass: then hooks hear of its end with an empty batch.
+    step = Step(task, network, Batch(torch.empty(0), None), None, max(0, now.step - 1), now.epoch)
+    with team:
+        while not now.stopped:
+            network.train()
+            for batch in training.stream():
+                seed = seed_of(settings.seed, 1, now.step)
+                seed_torch(device, seed + team.processes.rank)
+                moment = Moment(seed, now.epoch, now.plan.share, first=team.first, run=settings.seed)
+                batch = task.augment(batch.to(device), moment)
+                step = Step(task, network, batch, None, now.step, now.epoch)
+                for hook in hooks:
+                    step.batch = hook.on_batch(step)
+                with training.machine.autocast():
+                    step.outputs = task.forward(network, step.batch)
+                    loss = task.loss(step.outputs, step.batch)
+                for hook in hooks:
+                    loss = hook.on_loss(step, loss)
+                training.move(loss)
+                for hook in hooks:
+                    hook.on_step(step)
+                if training.pause():
+                    break
+            scores = training.end_pass()
+            now.stopped = now.plan.left == 0 or training.stale()
+            for hook in hooks if scores else ():
+                now.stopped |= hook.on_epoch(step, scores)
+            training.checkpoint(now.stopped)
     training.finish()
     return now
 
@@ -131,8 +131,8 @@ class _Training:
         self.data, self.network, self.settings, self.keeper, self.progress = data, network, settings, keeper, progress
         self.machine = machine(settings.device, settings.precision, settings.threads)
         # The last batch of a pass is dropped where it is not full, unless it is the only one.
-        self.size = max(int(settings.batch_size or 1), processes.current().size)
-        self.team = Team(network, self.machine, settings, max(1, min(self.size, len(data.train))))
+        self.size = max(1, min(max(int(settings.batch_size or 1), processes.current().size), len(data.train)))
+        self.team = Team(network, self.machine, settings, self.size)
         self.select = selecting(data.task.meter(), settings.select)
         self.parameters = [p for p in network.parameters() if p.requires_grad]
         steps = data.task.steps(data.train, self.size)
@@ -143,18 +143,21 @@ class _Training:
             rate=float(settings.learning_rate or 0.0),
             weight_decay=float(settings.weight_decay or 0.0),
             momentum=float(settings.momentum or 0.0),
+            precision=self.machine.precision,
         )
         self.team.adapt(self.optimiser)
         self.peaks = [float(group["lr"]) for group in self.optimiser.param_groups]
         self.average = Average(network, float(settings.average or 0.0))
         self.penalised = [p for p in self.parameters if p.dim() > 1] if settings.l1 else []
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.machine.device)
+        if self.machine.device.type == "cpu":
+            keep_memory()
         self.memory = Memory()
         self.look = 0  # the next step after which the clock and the signals are looked at
-        self.news: dict[str, int] | None = None  # what the clock decided and the other processes do not know yet
+        self.news: Event | None = None  # what the clock decided and the other processes do not know yet
         self.loss_count = 0
         self.best: dict[str, Tensor] | None = None
-        self.recorded: list[dict[str, int]] = []
+        self.recorded: list[Event] = []
         self._restore()
         self.began = time.perf_counter() - self.now.spent
         self.probe = (self.now.step, self.spent(), self.now.plan.share)
@@ -260,10 +263,14 @@ class _Training:
             return self.spent() / max(1, self.now.step)
         return (self.spent() - self.probe[1]) / steps
 
+    def _rate(self, per_step: float) -> float:
+        """Examples a second; 0 where no step was taken."""
+        return self.size / per_step if per_step and self.now.step else 0.0
+
     def _replay(self) -> None:
         """What the clock decided at this very point of the run that is continued, within a pass or at its end."""
-        now, event = self.now, self.recorded[0]
-        if (event["step"], event["epoch"]) == (now.step, now.epoch):
+        now = self.now
+        while self.recorded and (self.recorded[0]["step"], self.recorded[0]["epoch"]) == (now.step, now.epoch):
             now.plan.apply(self.recorded.pop(0))
 
     def _replan(self) -> None:
@@ -298,7 +305,7 @@ class _Training:
             self._remember(scores)
         row = {"epoch": now.epoch, "step": now.step, "loss": loss, **scores}
         self.validation = (ended := self.spent()) - began
-        row |= {"seconds": ended, "examples_per_second": self.size / per_step if per_step else 0.0}
+        row |= {"seconds": ended, "examples_per_second": self._rate(per_step)}
         now.history.append(row)
         self.loss_sum.zero_()
         self.loss_count = 0
@@ -315,7 +322,8 @@ class _Training:
         if scores:
             new, better = scores[self.select], meter.better(self.select, scores[self.select], now.best)
             now.stale = 0 if better else now.stale + 1
-            if not better and (now.best is None or abs(new - now.best) > self._slack(meter)):
+            slack = 0.0 if now.plan.left else luck(meter, self.select, now.best or 0.0, len(self.data.valid))
+            if not better and (now.best is None or abs(new - now.best) > slack):
                 return
             now.best = new if better or now.best is None else now.best
         now.best_epoch = now.epoch
@@ -323,17 +331,6 @@ class _Training:
         if self.keeper is not None:
             best = checkpoints.snapshot(self.best, self.keeper.here)
             self.keeper.keep_best(best, {"epoch": now.epoch, "scores": scores})
-
-    def _slack(self, meter: Meter) -> float:
-        """How much worse than the best a later model may score and still be kept.
-
-        Nothing, but at the end of the schedule: a share of few examples is mostly luck, and the last weights are the
-        settled ones, so there they may be one standard error below the luckiest (Breiman et al., 1984).
-        """
-        best = self.now.best or 0.0
-        if self.now.plan.left or self.select not in meter.proportions:
-            return 0.0
-        return math.sqrt(max(0.0, best * (1.0 - best)) / len(self.data.valid))
 
     def stale(self) -> bool:
         """Whether early stopping has waited long enough."""
@@ -351,9 +348,7 @@ class _Training:
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise BundleError("the checkpoint is of another run, or damaged: it does not fit this network.") from error
 
-    def _take_up(
-        self, keeper: Keeper, tensors: dict[str, Tensor], facts: dict[str, Any], events: list[dict[str, int]]
-    ) -> None:
+    def _take_up(self, keeper: Keeper, tensors: dict[str, Tensor], facts: dict[str, Any], events: list[Event]) -> None:
         group, network = self.team.processes, self.network
         checkpoints.restore(network, self.average, self.optimiser, tensors, facts.pop("groups"), group)
         losses = facts.pop("losses")
@@ -367,34 +362,33 @@ class _Training:
 
     def finish(self) -> None:
         """Leave the best weights in the network."""
-        self.team.end()
         if self.best is not None:
             self.network.load_state_dict(self.best)
         self.network.eval()
         if self.keeper is not None:
             self.keeper.settle()
+        self.memory.give()
         self.progress.clear()
 
     def _log(self, row: Row) -> None:
         if self.keeper is not None:
             self.keeper.log(row)
         shown = f", {self.select} {self._figure(row[self.select])}" if self.select in row else ""
-        self.progress.note(
-            f"epoch {row['epoch']:>3.0f}  loss {row['loss']:.4f}{shown}  {row['examples_per_second']:,.0f} examples/s"
-        )
+        rate = f"  {row['examples_per_second']:,.0f} examples/s" if self.now.step else ""
+        self.progress.note(f"epoch {row['epoch']:>3.0f}  loss {row['loss']:.4f}{shown}{rate}")
 
     def _figure(self, value: float) -> str:
         return figure(self.data.task.meter(), self.select, value)
 
     def _draw(self) -> None:
         now, per_step = self.now, self._per_step()
+        rate = self._rate(per_step)
         loss = self.loss_sum.item() / max(1, self.loss_count) / self.team.share
         best = f"  best {self.select} {self._figure(now.best)}" if now.best is not None else ""
         epochs = now.epoch + math.ceil((now.batch + now.plan.left) / now.plan.steps_per_epoch)
         settled = now.plan.wanted is not None or now.plan.events
         dearer = outlook(self.data.task.effort, self.probe[2], now.plan.share)
         left = f"  {seconds(now.plan.left * per_step * dearer)} left" if settled else "  measuring the speed"
-        rate = self.size / per_step if per_step else 0.0
         self.progress.live(
             f"epoch {now.epoch + 1}{f'/{epochs}' * bool(settled)}  {rate:,.0f} examples/s  loss {loss:.4f}{best}{left}"
         )

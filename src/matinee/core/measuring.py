@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import nn
 
@@ -28,6 +30,15 @@ def selecting(meter: Meter, wanted: str) -> str:
 def figure(meter: Meter, name: str, value: float) -> str:
     """A score in a few characters: a share of 100 %, unless less is better or it has a unit of its own."""
     return f"{100 * value:.2f} %" if meter.shares([name]) else f"{value:.4f}"
+
+
+def luck(meter: Meter, name: str, best: float, examples: int) -> float:
+    """How much worse than the best the weights at the end of the schedule may score and still be kept.
+
+    A share of few examples is mostly luck, and the last weights are the settled ones: one standard error (Breiman et
+    al., 1984). Nothing for scores that are no share.
+    """
+    return math.sqrt(max(0.0, best * (1.0 - best)) / examples) if name in meter.proportions else 0.0
 
 
 @torch.inference_mode()

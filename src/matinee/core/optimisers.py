@@ -1,10 +1,6 @@
 """Optimisers by name, with the parameters sorted into groups.
 
-Weight decay falls on matrices and filters alone, never on biases and the parameters of normalisation. Every group keeps
-its rate at the start in "initial_lr", so that a schedule is one line for every optimiser:
-
-    for group in optimiser.param_groups:
-        group["lr"] = group["initial_lr"] * share
+Weight decay falls on matrices and filters alone, never on biases and the parameters of normalisation.
 """
 
 from __future__ import annotations
@@ -33,14 +29,20 @@ _NEWTON_SCHULZ: Final = (3.4445, -4.7750, 2.0315)
 
 
 def build(
-    name: str, network: nn.Module, *, rate: float, weight_decay: float = 0.0, momentum: float = 0.9
+    name: str,
+    network: nn.Module,
+    *,
+    rate: float,
+    weight_decay: float = 0.0,
+    momentum: float = 0.9,
+    precision: torch.dtype = torch.float32,
 ) -> torch.optim.Optimizer:
     """The optimiser called `name` for the parameters of `network` that are trained.
 
     `rate` is the learning rate: a step is about `rate` times the gradient for sgd, `rate` in each number for the Adam
     family and rmsprop, `rate` in each singular value for muon. `weight_decay` is L2 for sgd, adam and rmsprop, and
     decoupled (each step shrinks by rate x weight_decay) for adamw and muon; with muon-unit only the head shrinks.
-    `momentum` is beta 1 for adam and adamw.
+    `momentum` is beta 1 for adam and adamw. `precision` is the number format of muon's own matrix products.
 
     Where nothing is left to train, one that moves nothing. Raises SettingsError for an unknown name.
     """
@@ -68,11 +70,10 @@ def build(
     elif name == "rmsprop":
         optimiser = torch.optim.RMSprop(groups, lr=rate, momentum=momentum, foreach=True)
     elif name == "muon":
-        optimiser = Muon(_muon_groups(named, rate, weight_decay), momentum=momentum)
+        optimiser = Muon(_muon_groups(named, rate, weight_decay), momentum=momentum, precision=precision)
     else:
-        optimiser = Muon(_unit_groups(named, rate, weight_decay), momentum=momentum, iterations=3)
-    for group in optimiser.param_groups:
-        group["initial_lr"] = group["lr"]
+        groups = _unit_groups(named, rate, weight_decay)
+        optimiser = Muon(groups, momentum=momentum, iterations=3, precision=precision)
     return optimiser
 
 
@@ -115,7 +116,14 @@ class Muon(torch.optim.Optimizer):
     "sgd", with Nesterov momentum 0.85. Weight decay is decoupled in all.
     """
 
-    def __init__(self, groups: list[dict[str, Any]], *, momentum: float = 0.9, iterations: int = 5) -> None:
+    def __init__(
+        self,
+        groups: list[dict[str, Any]],
+        *,
+        momentum: float = 0.9,
+        iterations: int = 5,
+        precision: torch.dtype = torch.float32,
+    ) -> None:
         defaults = {
             "lr": 0.02,
             "weight_decay": 0.0,
@@ -124,6 +132,7 @@ class Muon(torch.optim.Optimizer):
             "rule": "orthogonal",
         }
         super().__init__(groups, defaults)
+        self.precision = precision  # of the machine, so no part of the state
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -143,7 +152,8 @@ class Muon(torch.optim.Optimizer):
             if not parameters:
                 continue
             if group["rule"] == "adamw":
-                self._adamw_step(parameters, group)
+                for count, members in self._by_steps(parameters).items():
+                    self._adamw_step(members, group, count)
             elif group["rule"] == "sgd":
                 self._sgd_step(parameters, group)
             else:
@@ -162,14 +172,14 @@ class Muon(torch.optim.Optimizer):
             torch._foreach_mul_(parameters, 1 - rate * group["weight_decay"])
         if group["rule"] == "unit":
             for parameter, norm in zip(parameters, torch._foreach_norm(parameters), strict=True):
-                parameter.mul_(parameter.shape[0] ** 0.5 / norm)
+                parameter.mul_(parameter.shape[0] ** 0.5 / norm.clamp(min=1e-7))
         shapes: dict[tuple[int, int], list[int]] = {}
         for index, parameter in enumerate(parameters):
             shapes.setdefault((parameter.shape[0], parameter[0].numel()), []).append(index)
         for (rows, columns), members in shapes.items():
             # One batched product for all matrices of a shape: far fewer, larger operations.
             stack = torch.stack([updates[index].reshape(rows, columns) for index in members])
-            stack = orthogonalise(stack, group["iterations"])
+            stack = orthogonalise(stack, group["iterations"], self.precision)
             scale = -rate * max(1.0, rows / columns) ** 0.5
             for index, update in zip(members, stack, strict=True):
                 parameters[index].add_(update.reshape(parameters[index].shape), alpha=scale)
@@ -184,13 +194,19 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_add_(parameters, gradients, alpha=-group["lr"])
         torch._foreach_add_(parameters, averages, alpha=-group["lr"] * SGD_MOMENTUM)
 
-    def _adamw_step(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+    def _by_steps(self, parameters: list[Tensor]) -> dict[int, list[Tensor]]:
+        """The parameters by how many steps they have taken, this one included: some may have been frozen before."""
+        counts: dict[int, list[Tensor]] = {}
+        for parameter in parameters:
+            state = self.state[parameter]
+            state["step"] = state.get("step", 0) + 1
+            counts.setdefault(state["step"], []).append(parameter)
+        return counts
+
+    def _adamw_step(self, parameters: list[Tensor], group: dict[str, Any], count: int) -> None:
         gradients = [_gradient(parameter) for parameter in parameters]
         means = [self._state(parameter, "exp_avg") for parameter in parameters]
         squares = [self._state(parameter, "exp_avg_sq") for parameter in parameters]
-        for parameter in parameters:
-            self.state[parameter]["step"] = self.state[parameter].get("step", 0) + 1
-        count = self.state[parameters[0]]["step"]
         torch._foreach_lerp_(means, gradients, 1 - 0.9)
         torch._foreach_mul_(squares, 0.99)
         torch._foreach_addcmul_(squares, gradients, gradients, 1 - 0.99)
@@ -215,28 +231,20 @@ def _gradient(parameter: Tensor) -> Tensor:
     return parameter.grad
 
 
-def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
+def orthogonalise(matrices: Tensor, iterations: int = 5, precision: torch.dtype = torch.float32) -> Tensor:
     """About the nearest matrices (B, rows, columns) with orthonormal rows, or columns where there are more rows.
 
-    Newton-Schulz iteration with the quintic of Keller Jordan (2024), in bfloat16 where the hardware multiplies it
-    natively. Singular values come out between about 0.7 and 1.2, which is near enough for a step.
+    Newton-Schulz iteration with the quintic of Keller Jordan (2024), in the number format `precision`; bfloat16 is near
+    enough. Singular values come out between about 0.7 and 1.2, which is near enough for a step.
     """
     first, third, fifth = _NEWTON_SCHULZ
     tall = matrices.shape[-2] > matrices.shape[-1]
     current = matrices.mT if tall else matrices
     current = current / (current.norm(dim=(-2, -1), keepdim=True) + 1e-7)
-    current = current.to(_product_type(matrices.device)).contiguous()
+    current = current.to(precision).contiguous()
     for _ in range(iterations):
         gram = current @ current.mT
         combined = torch.baddbmm(gram, gram, gram, beta=third, alpha=fifth)
         current = torch.baddbmm(current, combined, current, beta=first)
     current = current.to(matrices.dtype)
     return current.mT if tall else current
-
-
-def _product_type(device: torch.device) -> torch.dtype:
-    """bfloat16 where matrix products have hardware for it: GPUs, and processors with AMX tiles."""
-    if device.type == "cpu":
-        capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-        return torch.bfloat16 if capabilities.get("amx_bf16", False) else torch.float32
-    return torch.bfloat16 if device.type == "cuda" else torch.float32

@@ -16,6 +16,7 @@ VALIDATIONS = 40  # at most so many in one run, however short a pass is
 PROBE_STEPS = 4  # steps whose time is not counted: the first ones pay for memory and kernels
 GUESS = 20  # passes, for the first learning rates of a run whose length is not known yet
 LOOKS = 32  # places of the schedule at which its effort is asked for
+Event = dict[str, Any]  # a decision of the clock: "step", "epoch", "left", "every", and "checked" as in the plan
 CHECKS = (0.04, 0.2, 0.4, 0.6, 0.75, 0.9)  # shares of budget or schedule at which the speed so far sets the length
 
 
@@ -30,7 +31,7 @@ class Plan:
     every: int  # passes between two validations
     share: float = 0.0
     checked: float = 0.0  # share of budget or schedule that was behind when the length was last set
-    events: list[dict[str, int]] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
 
     @staticmethod
     def of(steps_per_epoch: int, epochs: int | None, budget: float) -> Plan:
@@ -73,11 +74,12 @@ class Plan:
         if self.wanted is not None and affordable >= self.left and not self.events:
             return  # there is time for all that was asked for: the clock decides nothing, and the bits stay the same
         left = affordable if self.wanted is None else min(self.wanted - step, affordable)
-        self.apply({"step": step, "epoch": epoch, "left": left, "every": every})
+        self.apply({"step": step, "epoch": epoch, "left": left, "every": every, "checked": self.checked})
 
-    def apply(self, event: dict[str, int]) -> None:
-        """Take an event into account and remember it."""
+    def apply(self, event: Event) -> None:
+        """Take an event into account and remember it: its own run, or one that goes on with it, does not look again."""
         self.left, self.every = event["left"], event["every"]
+        self.checked = event.get("checked", self.checked)
         self.events.append(event)
 
     def to_json(self) -> dict[str, Any]:

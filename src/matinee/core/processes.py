@@ -38,7 +38,7 @@ class Processes:
     """This process among `size`. rank: 0 for the first. leads: the first on its machine.
 
     gradients, statistics: groups of their own for what is summed in a step, so that the order of one kind of sum never
-    depends on the other's.
+    depends on the other's. steps: for what else they tell each other in a training; like those two, it waits for STEP.
     """
 
     rank: int = 0
@@ -46,6 +46,7 @@ class Processes:
     leads: bool = True
     gradients: Any = None
     statistics: Any = None
+    steps: Any = None
 
     @property
     def alone(self) -> bool:
@@ -62,13 +63,13 @@ class Processes:
         return self.rank * count // self.size, (self.rank + 1) * count // self.size
 
     def sums(self, values: Sequence[float]) -> list[float]:
-        """The sum of each number over all processes, the same everywhere."""
+        """The sum of each number over all processes, the same everywhere; all must be here within STEP."""
         if self.alone:
             return list(values)
         import torch
 
         numbers = torch.tensor(values, dtype=torch.float64)
-        torch.distributed.all_reduce(numbers)
+        torch.distributed.all_reduce(numbers, group=self.steps)
         return numbers.tolist()
 
     def told(self, text: str) -> str:
@@ -83,14 +84,14 @@ class Processes:
         return [part.tobytes().decode() for part in parts]
 
     def gathered(self, rows: Array) -> Array:
-        """The rows of every process (any number, ...), those of the first process first, on every process."""
+        """The rows of every process (any number, ...), first process first, on all; they must be here within STEP."""
         if self.alone:
             return rows
         import numpy as np
 
-        return np.concatenate(self._parts(rows))
+        return np.concatenate(self._parts(rows, self.steps))
 
-    def _parts(self, rows: Array) -> list[Array]:
+    def _parts(self, rows: Array, group: Any = None) -> list[Array]:
         """Every process's array (any number, ...) by rank; all must have one type and one shape of a row."""
         if self.alone:
             return [rows]
@@ -98,14 +99,14 @@ class Processes:
         import torch
 
         counts = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
-        torch.distributed.all_gather(counts, torch.tensor([len(rows)]))
+        torch.distributed.all_gather(counts, torch.tensor([len(rows)]), group=group)
         longest = max(int(count) for count in counts)
         mine = np.zeros((longest, *rows.shape[1:]), rows.dtype)
         mine[: len(rows)] = rows
         # As bytes: not every library sums or sends every type.
         flat = torch.from_numpy(mine.reshape(-1).view(np.uint8))
         parts = [torch.empty_like(flat) for _ in range(self.size)]
-        torch.distributed.all_gather(parts, flat)
+        torch.distributed.all_gather(parts, flat, group=group)
         shaped = [part.numpy().view(rows.dtype).reshape(mine.shape) for part in parts]
         return [part[: int(count)] for part, count in zip(shaped, counts, strict=True)]
 
@@ -235,8 +236,8 @@ def _group() -> Processes:
         room = PrefixStore(_meeting(store, rank, size), store)
         dist.init_process_group(backend, store=room, rank=rank, world_size=size, timeout=READING)
         atexit.register(_leave)
-    gradients, statistics = (dist.new_group(timeout=STEP) for _ in range(2))
-    return Processes(dist.get_rank(), size, local == 0, gradients, statistics)
+    groups = (dist.new_group(timeout=STEP) for _ in range(3))
+    return Processes(dist.get_rank(), size, local == 0, *groups)
 
 
 def _meeting(store: Any, rank: int, size: int) -> str:

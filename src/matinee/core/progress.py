@@ -45,7 +45,8 @@ class Progress:
 
     def due(self) -> bool:
         """Whether the live line is worth drawing again: ask before computing what it shows."""
-        return not self.quiet and time.perf_counter() - self._drawn >= REDRAW
+        now, log = time.perf_counter(), self._line is _in_log
+        return not self.quiet and (now - self._logged >= LOG_EVERY if log else now - self._drawn >= REDRAW)
 
     def live(self, words: str) -> None:
         """A line that the next one replaces; in a log file, one every now and then."""

@@ -10,7 +10,17 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.overrides import TorchFunctionMode
+
+_steps = [0]  # of all optimisers: fused ones move weights without a trace in the tensors
+
+
+def _count(*nothing: Any) -> None:
+    _steps[0] += 1
+
+
+register_optimizer_step_post_hook(_count)
 
 
 class Quick(nn.Module):
@@ -23,6 +33,10 @@ class Quick(nn.Module):
 
 class Kept:
     """The quick form of the network it was last asked for.
+
+    It is made anew where a weight was written to, or any optimiser of torch's took a step, since; in training mode,
+    every time. What else writes through `.data` or a pointer leaves no trace and goes unnoticed: write under
+    `torch.no_grad()`, or in training mode.
 
     slow: whether one thread took so long for an answer that several are to be used.
     """
@@ -37,12 +51,14 @@ class Kept:
         return Kept, ()  # a copy of a model begins with nothing
 
     def form(self, network: nn.Module, precision: torch.dtype) -> nn.Module:
-        """The quick form, made anew where a weight has changed since; the network itself where there is none."""
+        """The quick form of the weights as they are now; the network itself where there is none."""
         if not isinstance(network, Quick):
             return network.eval()
+        if network.training:
+            return network.quick(precision)
         tensors = itertools.chain(network.parameters(), network.buffers())
         try:
-            state = (precision, *((tensor.data_ptr(), tensor._version) for tensor in tensors))
+            state = (precision, _steps[0], *((tensor.data_ptr(), tensor._version) for tensor in tensors))
         except RuntimeError:  # made in inference mode, a tensor does not tell whether it has changed
             return network.eval()
         with self._lock:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from matinee.core.errors import DataError, SettingsError
 from matinee.core.progress import Progress
 from matinee.core.registry import names, task_class
-from matinee.core.settings import build, flag, rules
+from matinee.core.settings import build, flag, rules, to_json
 from matinee.core.task import Data, Task
 
 
@@ -24,20 +25,30 @@ def read(source: str | Path, *, task: str | None = None, progress: Progress | No
 
     Raises DataError where nothing can be read, SettingsError for a setting the task does not have.
     """
-    kind = task_class(task) if task else recognised(str(source))
+    kind, why = (task_class(task), "") if task else _recognised(str(source))
     known = {name: value for name, value in settings.items() if value is not None}
     strangers = [name for name in known if name not in rules(kind)]
     if strangers:
         raise SettingsError(f"{flag(strangers[0])} is not a setting of {task_name(kind)}.")
-    return build(kind, known).read(str(source), progress or Progress())
+    data = build(kind, known).read(str(source), progress or Progress())
+    if why:
+        taken = {"taken for": f"{why} (no other task fits; --task names one all the same)"}
+        data = replace(data, origin=replace(data.origin, facts={**taken, **data.origin.facts}))
+    return data
 
 
 def recognised(source: str) -> type[Task]:
     """The one task whose layout this source has. Raises DataError where none or several fit."""
+    return _recognised(source)[0]
+
+
+def _recognised(source: str) -> tuple[type[Task], str]:
+    """The one task whose layout this source has, and why in a few words."""
     kinds = {name: task_class(name) for name in names("tasks")}
     fitting = {name: why for name, kind in kinds.items() if (why := kind.recognise(source))}
     if len(fitting) == 1:
-        return kinds[next(iter(fitting))]
+        name, why = next(iter(fitting.items()))
+        return kinds[name], why
     if fitting:
         said = " and ".join(f"{name} ({why})" for name, why in fitting.items())
         flags = " or ".join(f"--task {name}" for name in fitting)
@@ -56,3 +67,9 @@ def task_name(kind: type[Task]) -> str:
     module = kind.__module__
     home = f"{__name__.split('.')[0]}.tasks."
     return module.removeprefix(home).replace("_", "-") if module.startswith(home) else module
+
+
+def called(task: Task) -> str:
+    """The name and size of a task's network, where it has such settings."""
+    fields = to_json(task, settings_only=True)
+    return " ".join(str(fields[name]) for name in ("network", "size") if name in fields) or "a network"

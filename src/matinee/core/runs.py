@@ -29,6 +29,7 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from matinee.core.errors import BundleError, Interrupted, MatineeError, SettingsError
 from matinee.core.ledger import Entry
+from matinee.core.plan import Event
 from matinee.core.processes import job, restarts
 from matinee.core.storage import read_json, read_tensors, unwritable, write_bytes, write_json, write_tensors
 
@@ -89,12 +90,15 @@ class Run:
 
     @staticmethod
     def again(folder: Path, settings: Mapping[str, Any]) -> Run | None:
-        """The run that lies in the folder, where this very job began it and the elastic agent has restarted it."""
+        """The run that lies in the folder, where this very job began it and the elastic agent has restarted it.
+
+        Compared is what was asked, not what "auto" made of it: that may follow from the machine's pace at the moment.
+        """
         if not restarts() or not (folder / "settings.json").is_file():
             return None
         run, wanted = Run(folder), json.loads(json.dumps(settings))
         known = run.settings
-        return run if all(known.get(k) == wanted[k] for k in ("source", "digest", "task", *RECORDS)) else None
+        return run if all(known.get(k) == wanted[k] for k in ("source", "digest", "task", "start", "given")) else None
 
     @staticmethod
     def open(folder: Path) -> Run:
@@ -134,7 +138,7 @@ class Run:
         if not isinstance(value, dict) or any(not isinstance(value.get(k), t) for k, t in RESULT.items()):
             raise BundleError(f"{path}: this is not the result of a run; the file is damaged.")
         tables = [value["test"], value["valid"]]
-        for name in ("scores", "baselines"):
+        for name in ("scores", "baselines", "margins"):
             part = value.get(name, {})
             tables += part.values() if isinstance(part, dict) else [None]
         notes = value.get("notes", [])
@@ -223,7 +227,7 @@ class Run:
         self.settle()
         return read_tensors(self.folder / "checkpoint" / "best.safetensors")[0]
 
-    def events(self) -> list[dict[str, int]]:
+    def events(self) -> list[Event]:
         """What the clock decided so far."""
         path = self.folder / "checkpoint" / "clock.json"
         found: Any = read_json(path) if path.exists() else []
@@ -231,7 +235,7 @@ class Run:
             raise BundleError(f"{path}: this is not a record of the clock; the file is damaged.")
         return found
 
-    def record(self, events: list[dict[str, int]]) -> None:
+    def record(self, events: list[Event]) -> None:
         """Keep what the clock decided."""
         self.write("checkpoint/clock.json", events)
 
@@ -310,8 +314,11 @@ def _is_table(value: Any) -> bool:
 
 
 def _is_event(event: Any) -> bool:
-    return isinstance(event, dict) and all(
-        isinstance(event.get(key), int) for key in ("step", "epoch", "left", "every")
+    whole = ("step", "epoch", "left", "every")
+    return (
+        isinstance(event, dict)
+        and isinstance(event.get("checked", 0.0), int | float)
+        and all(isinstance(event.get(key), int) for key in whole)
     )
 
 

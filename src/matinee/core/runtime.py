@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from matinee.core.errors import SettingsError
 from matinee.core.examples import Array
 
+_settled: list[Machine] = []  # the machine that settings asked for last
 _MIX = 0x9E3779B97F4A7C15  # splitmix64's increment: seeds of neighbouring steps have nothing in common
 
 
@@ -53,15 +54,22 @@ def machine(device: str = "auto", precision: str = "auto", threads: int = 0, *, 
     settle: whether it may take half a second to find out how many threads pay; not worth it for a single answer.
     """
     chosen = _device(device)
-    if chosen.type == "cpu":
-        _keep_memory()
-        if settle:
-            settle_threads()
+    if chosen.type == "cuda":
+        torch.backends.cudnn.deterministic = True
+    elif settle:
+        settle_threads()
     if threads:
         torch.set_num_threads(threads)
-    if precision == "auto":
-        return Machine(chosen, torch.bfloat16 if multiplies_bfloat16(chosen) else torch.float32)
-    return Machine(chosen, torch.bfloat16 if precision == "bfloat16" else torch.float32)
+    half = multiplies_bfloat16(chosen) if precision == "auto" else precision == "bfloat16"
+    found = Machine(chosen, torch.bfloat16 if half else torch.float32)
+    if settle:
+        _settled[:] = [found]
+    return found
+
+
+def settled() -> Machine:
+    """The machine that settings asked for last; by default, what `machine` finds by itself."""
+    return _settled[0] if _settled else machine()
 
 
 @functools.cache
@@ -94,11 +102,12 @@ def settle_threads() -> None:
 
 
 @functools.cache
-def _keep_memory() -> None:
+def keep_memory() -> None:
     """Let this process keep the memory that a step frees for the next one, where the C library is GNU's.
 
     By default every large tensor is given back to the system and asked for again, page by page, in every step: a fifth
-    of the time of a step. docs/decisions/memory-is-kept.md has the figures.
+    of the time of a step. There is no way back, so it is for training alone. docs/decisions/memory-is-kept.md has the
+    figures.
     """
     if platform.libc_ver()[0] != "glibc":
         return
@@ -121,10 +130,13 @@ class Memory:
 
     def at(self, effort: float) -> None:
         """The next step's effort (`Task.effort`)."""
-        now = time.perf_counter()
-        if effort == self._effort and now < self._given + 20.0:
-            return
-        self._effort, self._given = effort, now
+        if effort != self._effort or time.perf_counter() >= self._given + 20.0:
+            self._effort = effort
+            self.give()
+
+    def give(self) -> None:
+        """Give back what is free now."""
+        self._given = time.perf_counter()
         if platform.libc_ver()[0] == "glibc":
             import ctypes
 
@@ -132,14 +144,18 @@ class Memory:
 
 
 def _device(name: str) -> torch.device:
-    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    cuda = torch.cuda.is_available()
     if name == "auto":
-        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
+        return torch.device("cuda" if cuda else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise SettingsError(f"--device {name}: choose auto, cpu, cuda, cuda:1 or mps.") from None
-    there = {"cpu": True, "cuda": cuda and (device.index or 0) < torch.cuda.device_count(), "mps": mps}
+        raise SettingsError(f"--device {name}: choose auto, cpu, cuda or cuda:1.") from None
+    if device.type == "mps":
+        raise SettingsError(
+            "--device mps: Matinee computes some things in float64, which this device has not. Use --device cpu."
+        )
+    there = {"cpu": True, "cuda": cuda and (device.index or 0) < torch.cuda.device_count()}
     if not there.get(device.type, False):
         raise SettingsError(f"--device {name}: there is no such device on this machine. Leave it out for the best one.")
     return device
@@ -172,9 +188,8 @@ def seed_torch(device: torch.device, seed: int) -> None:
     """Start torch's randomness on the CPU and on the device."""
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
-        torch.cuda.manual_seed(seed)
-    elif device.type == "mps":
-        torch.mps.manual_seed(seed)
+        with torch.cuda.device(device):  # else it would be the current one that is seeded
+            torch.cuda.manual_seed(seed)
 
 
 def order_of(count: int, seed: int, labels: Array | None = None) -> Array:

@@ -16,15 +16,21 @@ if TYPE_CHECKING:
     from matinee.core.task import Batch
 
 MANY_CLASSES = 10  # above this, the share of examples with the truth among the first five answers is told as well
+MOST_RANKED = 50  # classes for which AUROC is told: each is another number to keep of every example
 BINS = 15  # of the calibration plot and of the expected calibration error (Guo et al., 2017)
 
 
 class ClassificationMeter(Meter):
-    """For outputs that are logits (batch, classes) and targets that are class numbers (batch,)."""
+    """For outputs that are logits (batch, classes) and targets that are class numbers (batch,).
+
+    ranked: tell AUROC too, of each class against the others, the mean over the classes that occur, as scikit-learn's
+    `roc_auc_score(..., multi_class="ovr", average="macro")` (Provost & Domingos, 2000).
+    """
 
     proportions: ClassVar[frozenset[str]] = frozenset({"accuracy", "top5"})
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"ece", "nll"})
     biased: ClassVar[frozenset[str]] = frozenset({"ece"})
+    plain: ClassVar[frozenset[str]] = frozenset({"auroc"})
     meanings: ClassVar[Mapping[str, str]] = {
         "accuracy": "share of the answers that were right",
         "balanced_accuracy": "the same, every class counting alike",
@@ -32,13 +38,15 @@ class ClassificationMeter(Meter):
         "recall": "of the examples with a name, the share that was found; mean over the classes",
         "f1": "harmonic mean of precision and recall; mean over the classes",
         "top5": "share with the truth among the five likeliest answers",
+        "auroc": "the chance that an example of a class is held likelier to be in it than another; 0.5 is guessing",
         "ece": "calibration error: how far stated confidence is from the share that was right; 0 is best",
         "nll": "negative log-likelihood: how surprised the model was by the truth; 0 is best",
     }
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], *, ranked: bool = False) -> None:
         super().__init__()
         self.names = tuple(names)
+        self.ranked = ranked and len(self.names) <= MOST_RANKED
 
     def collect(self, outputs: Any, batch: Batch) -> dict[str, torch.Tensor]:
         """Truth, answer, confidence, negative log-likelihood and whether the truth was among the first five."""
@@ -48,6 +56,8 @@ class ClassificationMeter(Meter):
         kept = {"truth": batch.targets, "answer": answer, "confidence": confidence.exp(), "nll": -truth[:, 0]}
         if len(self.names) > MANY_CLASSES:
             kept["top5"] = (shares > truth).sum(-1) < 5
+        if self.ranked:
+            kept["shares"] = shares.exp()
         return kept
 
     def score(self, rows: Rows) -> dict[str, float]:
@@ -68,6 +78,9 @@ class ClassificationMeter(Meter):
         }
         if "top5" in rows:
             scores["top5"] = float(rows["top5"].mean())
+        if "shares" in rows:
+            each = [auroc(truth == code, rows["shares"][:, code]) for code in np.unique(truth)]
+            scores["auroc"] = float(np.mean(each))
         scores["ece"] = _calibration_error(rows["confidence"], truth == answer)
         scores["nll"] = float(rows["nll"].mean(dtype=np.float64))
         return scores
@@ -75,7 +88,8 @@ class ClassificationMeter(Meter):
     def names_of_scores(self) -> Sequence[str]:
         """Accuracy first; top5 only where there are many classes."""
         many = ("top5",) if len(self.names) > MANY_CLASSES else ()
-        return ("accuracy", "balanced_accuracy", "precision", "recall", "f1", *many, "ece", "nll")
+        ranks = ("auroc",) if self.ranked else ()
+        return ("accuracy", "balanced_accuracy", "precision", "recall", "f1", *many, *ranks, "ece", "nll")
 
     def _counts(self, truth: Array, answer: Array) -> tuple[Array, Array, Array]:
         classes = len(self.names)
@@ -137,6 +151,16 @@ class ClassificationMeter(Meter):
         truth, answer = self.names[int(rows["truth"][position])], self.names[int(rows["answer"][position])]
         said = f"{answer} ({100 * rows['confidence'][position]:.0f} %)"
         return said if truth == answer else f"said {said}, is {truth}"
+
+
+def auroc(truth: Array, scores: Array) -> float:
+    """The chance that an event has a higher score than another example; ties count half (Hanley & McNeil, 1982)."""
+    events = int(truth.sum())
+    if not events or events == len(truth):
+        return float("nan")
+    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place.ravel()]
+    return float((ranks[truth].sum() - events * (events + 1) / 2) / (events * (len(truth) - events)))
 
 
 def temperature(logits: torch.Tensor, targets: torch.Tensor) -> float:

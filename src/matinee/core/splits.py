@@ -101,40 +101,33 @@ def held_back(labels: Array, together: Array, share: float, seed: int) -> Array:
     generator = np.random.default_rng([seed, 7])
     _, group = np.unique(together, return_inverse=True)
     group = group.ravel()
-    order = np.argsort(group, kind="stable")
-    members = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
     names, codes = np.unique(labels, return_inverse=True)
+    codes = codes.ravel()
     total = np.bincount(codes)
     room = _quotas(total, share, generator)
-    pure, mixed = _by_class(members, codes)
+    order = np.argsort(group, kind="stable")
+    starts = np.concatenate(([0], np.flatnonzero(np.diff(group[order])) + 1))
+    sizes = np.diff(np.append(starts, len(order)))
+    own = codes[order][starts]  # the class of the first member of each group
+    mixed = np.flatnonzero(np.minimum.reduceat(codes[order], starts) != np.maximum.reduceat(codes[order], starts))
+    away = np.zeros(len(starts), bool)
     for place in generator.permutation(mixed):
-        counts = np.bincount(codes[members[place]], minlength=len(names))
+        counts = np.bincount(codes[order[starts[place] : starts[place] + sizes[place]]], minlength=len(names))
         nearer = (room**2).sum() > ((room - counts) ** 2).sum()
         if nearer and (total[counts > 0] > counts[counts > 0]).all():
-            out[members[place]] = True
+            away[place] = True
             room, total = room - counts, total - counts
-    for code, own in pure.items():
-        for place in generator.permutation(own):
-            size = len(members[place])
+    pure = np.ones(len(starts), bool)
+    pure[mixed] = False
+    for code in dict.fromkeys(own[pure].tolist()):
+        places = generator.permutation(np.flatnonzero(pure & (own == code)))
+        left, there = int(room[code]), int(total[code])
+        for place, size in zip(places.tolist(), sizes[places].tolist(), strict=True):
             # Half a group may stick out, so that the share is met on average where groups are large.
-            if size / 2 <= room[code] and total[code] > size:
-                out[members[place]] = True
-                room[code] -= size
-                total[code] -= size
-    return out
-
-
-def _by_class(members: Sequence[Array], codes: Array) -> tuple[dict[int, list[int]], list[int]]:
-    """Groups of one class each, by class, and the groups that mix classes."""
-    pure: dict[int, list[int]] = {}
-    mixed = []
-    for place, rows in enumerate(members):
-        first = codes[rows[0]]
-        if len(rows) == 1 or (codes[rows] == first).all():
-            pure.setdefault(int(first), []).append(place)
-        else:
-            mixed.append(place)
-    return pure, mixed
+            if size / 2 <= left and there > size:
+                away[place] = True
+                left, there = left - size, there - size
+    return away[group]
 
 
 def _quotas(counts: Array, share: float, generator: np.random.Generator) -> Array:

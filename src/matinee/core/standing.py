@@ -7,7 +7,7 @@ from typing import Any, NoReturn, Protocol
 
 from torch import Tensor
 
-from matinee.core.plan import Plan
+from matinee.core.plan import Event, Plan
 
 Row = dict[str, float]
 
@@ -63,8 +63,8 @@ class Keeper(Protocol):
     def log(self, row: Row) -> None:
         """One line of metrics."""
 
-    def events(self) -> list[dict[str, int]]:
+    def events(self) -> list[Event]:
         """What the clock decided in the run that is continued."""
 
-    def record(self, events: list[dict[str, int]]) -> None:
+    def record(self, events: list[Event]) -> None:
         """Keep what the clock decided, before it takes effect."""

@@ -42,7 +42,11 @@ def said(run: Run, model: Model) -> Answer:
         if interval:
             lines[0] += f" (95 % interval {shown(interval['low'])} to {shown(interval['high'])})"
         rivals = told.get("baselines", {}).items()
-        lines += [f"  {names.get(name, name)}: {shown(other[first])}" for name, other in rivals if first in other]
+        margins = told.get("margins", {})
+        for name, other in rivals:
+            low, high = (margins.get(name, {}).get(end, 0.0) for end in ("low", "high"))
+            sure = f", surely worse: by {shown(low)} to {shown(high)}" if low > 0 else ""
+            lines += [f"  {names.get(name, name)}: {shown(other[first])}{sure}"] if first in other else []
     lines += [f"note: {note}" for note in value["notes"]]
     folder = run.folder
     lines += [f"{seconds(told['seconds'])} in all, {seconds(told['train_seconds'])} of it training"]

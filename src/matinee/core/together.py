@@ -68,8 +68,12 @@ class Team:
         else:  # spread over the processes, gradients are averaged
             (loss * self.processes.size if self._sharded else loss).backward()  # type: ignore[no-untyped-call]
 
-    def end(self) -> None:
-        """Leave the network as it was found, but where its weights are spread."""
+    def __enter__(self) -> Team:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Leave the network as it was found, whatever happened, but where its weights are spread."""
         if self._gradients is not None:
             self._gradients.close()
+        if not self._sharded:
             normalise_apart(self._network)

@@ -48,7 +48,7 @@ class TrainSettings:
     balanced: bool = setting(False, "draw rare classes as often as common ones")
     checkpoint_steps: int = setting(0, "steps between two checkpoints (0: one every 20 seconds)", low=0, high=1_000_000)
     seed: int = setting(0, "where all randomness of the training starts", low=0, high=2**31 - 1)
-    device: str = setting("auto", "where to compute: auto, cpu, cuda, cuda:1, mps")
+    device: str = setting("auto", "where to compute: auto, cpu, cuda, cuda:1")
     precision: str = setting(
         "auto", "number format: bfloat16 where the hardware multiplies it", choices=("auto", "float32", "bfloat16")
     )

@@ -113,16 +113,25 @@ def _shrunk(images: Tensor, factor: float) -> tuple[int, int]:
 
 def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:
     """Smoothed, not picked: each pixel is a mean of those it covers. Contiguous pictures come back."""
-    across, down = (_weights(old, new) for old, new in ((images.shape[3], size[1]), (images.shape[2], size[0])))
+    sides = (images.shape[3], size[1]), (images.shape[2], size[0])
+    across, down = (_weights(old, new, images.device, images.dtype) for old, new in sides)
     # Two products with matrices of weights: three to five times as fast as `interpolate`, on a processor.
-    return down.to(images) @ (images.contiguous() @ across.to(images).T)
+    return down @ (images.contiguous() @ across.T)
 
 
 @functools.cache
-def _weights(old: int, new: int) -> Tensor:
-    """(new, old): how much of each old pixel is in each new one, bilinear with antialiasing."""
+@torch.inference_mode(False)
+def _weights(old: int, new: int, device: torch.device, kind: torch.dtype) -> Tensor:
+    """(new, old): how much of each old pixel is in each new one, bilinear with antialiasing; copied there once."""
     one = torch.eye(old)[None, None]
-    return torch.nn.functional.interpolate(one, (new, old), mode="bilinear", antialias=True)[0, 0]
+    return torch.nn.functional.interpolate(one, (new, old), mode="bilinear", antialias=True)[0, 0].to(device, kind)
+
+
+@functools.cache
+@torch.inference_mode(False)
+def _grey(device: torch.device, kind: torch.dtype) -> Tensor:
+    """(3, 3): what makes a colour grey; copied there once."""
+    return torch.tensor(_GREY, dtype=kind, device=device).expand(3, 3)
 
 
 def views(images: Tensor, named: str) -> list[tuple[Tensor, float]]:
@@ -152,9 +161,9 @@ def mixup(images: Tensor, targets: Tensor, classes: int, alpha: float, moment: M
     if alpha == 0 or count < 2:
         return images, targets
     chance = moment.numpy("mixup")
-    partner = torch.from_numpy(chance.permutation(count)).to(images.device)
+    partner = torch.from_numpy(chance.permutation(count)).to(images.device, non_blocking=True)
     drawn = chance.beta(alpha, alpha, count)
-    share = torch.from_numpy(np.maximum(drawn, 1 - drawn)).to(images.device, images.dtype)
+    share = torch.from_numpy(np.maximum(drawn, 1 - drawn)).to(images.device, images.dtype, non_blocking=True)
     mixed = torch.lerp(images[partner], images, share[:, None, None, None])
     certain = torch.nn.functional.one_hot(targets, classes).to(share.dtype)
     return _like(mixed, images), torch.lerp(certain[partner], certain, share[:, None])
@@ -189,7 +198,7 @@ def _move(images: Tensor, crop: int, moment: Moment, flips: Tensor | None) -> Te
         rows = _reflected(rows + (drawn[:, 0] * (2 * crop_rows + 1)).floor().long() - crop_rows, height)
         columns = _reflected(columns + (drawn[:, 1] * (2 * crop_columns + 1)).floor().long() - crop_columns, width)
     if flips is not None:
-        columns = torch.where(flips.to(device)[:, None], width - 1 - columns, columns)
+        columns = torch.where(flips.to(device, non_blocking=True)[:, None], width - 1 - columns, columns)
     within = (rows[:, :, None] * width + columns[:, None, :]).view(count, 1, height * width)
     if channels > 1 and images.is_contiguous(memory_format=torch.channels_last):
         pixels = images.permute(0, 2, 3, 1).reshape(count * height * width, channels)
@@ -210,7 +219,7 @@ def _warp(images: Tensor, policy: Policy, moment: Moment, flips: Tensor | None, 
     shift = _within(2 * policy.crop, "crop", moment, images, 2).T
     mirror = torch.ones(count, device=device)
     if flips is not None:
-        mirror = torch.where(flips.to(device), -mirror, mirror)
+        mirror = torch.where(flips.to(device, non_blocking=True), -mirror, mirror)
     cosine, sine = torch.cos(angle) / zoom, torch.sin(angle) / zoom
     # The grid runs from -1 to 1 both ways, so turning a picture that is not square takes its proportions.
     by_column = torch.stack((cosine * mirror, sine * mirror * (width / height)), 1)
@@ -241,7 +250,7 @@ def _recolour(images: Tensor, share: float, moment: Moment) -> Tensor:
     brightness, contrast, saturation = factors.to(images.dtype).unbind(1)
     matrix = torch.eye(channels, dtype=images.dtype, device=images.device).expand(count, -1, -1)
     if channels == 3:
-        grey = torch.tensor(_GREY, dtype=images.dtype, device=images.device).expand(3, 3)
+        grey = _grey(images.device, images.dtype)
         matrix = torch.lerp(grey.expand(count, -1, -1), matrix, saturation)
     offset = images.mean((1, 2, 3)).view(-1, 1, 1) * (brightness - contrast)
     mixed = torch.baddbmm(offset.expand(-1, channels, 1), matrix * contrast, images.reshape(count, channels, -1))

@@ -321,7 +321,7 @@ def _listen(worker: _Worker, answers: queue.SimpleQueue[tuple[_Worker, bytes]]) 
 
 def _tell(worker: _Worker, message: object) -> None:
     if worker.process.stdin is not None:
-        with contextlib.suppress(OSError):  # it is gone: its listener says so too
+        with contextlib.suppress(OSError, ValueError):  # it is gone, or hung up: its listener says so too
             worker.process.stdin.write(json.dumps(message).encode("ascii") + b"\n")
             worker.process.stdin.flush()
 

@@ -22,18 +22,18 @@ _MOST: Final = 32
 
 
 class Convolution(nn.Conv2d):
-    """A convolution without bias, its input padded by one pixel: 3 x 3, or 4 x 4 at stride 2."""
+    """A convolution of 3 x 3 without bias, its input padded by one pixel."""
 
-    def __init__(self, channels: int, width: int, *, kernel: int = 3, stride: int = 1) -> None:
-        super().__init__(channels, width, kernel, stride=stride, padding=1, bias=False)
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__(channels, width, 3, padding=1, bias=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        width = features.shape[3] // self.stride[0]
+        width = features.shape[3]
         if width <= WIDEST and _has_tiles(features):
             count = _side_by_side(features.shape[0], width)
             if count > 1:
                 small = features.bfloat16(), self.weight.bfloat16()
-                outputs: Tensor = _Strips.apply(*small, self.stride[0], count)  # type: ignore[no-untyped-call]
+                outputs: Tensor = _Strips.apply(*small, count)  # type: ignore[no-untyped-call]
                 return outputs
         return super().forward(features)
 
@@ -66,10 +66,10 @@ def _strip(maps: Tensor, count: int, pitch: int) -> Tensor:
     return strip.flatten(2, 3).permute(0, 3, 1, 2)
 
 
-def _maps(strip: Tensor, count: int, pitch: int, width: int) -> Tensor:
+def _maps(strip: Tensor, count: int, width: int) -> Tensor:
     """The reverse of `_strip`: what stands between the pictures is left out."""
     strips, channels, height, _ = strip.shape
-    pixels = strip.permute(0, 2, 3, 1).reshape(strips, height, count, pitch, channels)[:, :, :, :width]
+    pixels = strip.permute(0, 2, 3, 1).reshape(strips, height, count, width + 1, channels)[:, :, :, :width]
     return pixels.transpose(1, 2).flatten(0, 1).permute(0, 3, 1, 2)
 
 
@@ -77,25 +77,23 @@ class _Strips(torch.autograd.Function):
     """The convolution of `Convolution`, computed on strips in both directions."""
 
     @staticmethod
-    def forward(ctx: Any, features: Tensor, weight: Tensor, stride: int, count: int) -> Tensor:
+    def forward(ctx: Any, features: Tensor, weight: Tensor, count: int) -> Tensor:
         width = features.shape[3]
-        outputs = (width + 2 - weight.shape[3]) // stride + 1
         # Windows reach one pixel beyond a picture on either side, where they must find zeros.
-        pitch = -(-(width + 1) // stride) * stride
-        strip = _strip(features, count, pitch)
+        strip = _strip(features, count, width + 1)
         ctx.save_for_backward(strip, weight)
-        ctx.layout = (stride, count, pitch, width)
-        return _maps(torch.nn.functional.conv2d(strip, weight, None, stride, 1), count, pitch // stride, outputs)
+        ctx.layout = (count, width)
+        return _maps(torch.nn.functional.conv2d(strip, weight, padding=1), count, width)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         strip, weight = ctx.saved_tensors
-        stride, count, pitch, width = ctx.layout
-        gradient = _strip(gradients[0], count, pitch // stride)
+        count, width = ctx.layout
+        gradient = _strip(gradients[0], count, width + 1)
         of_features, of_weight, _ = torch.ops.aten.convolution_backward(
-            gradient, strip, weight, None, (stride, stride), (1, 1), (1, 1), False, (0, 0), 1,
+            gradient, strip, weight, None, (1, 1), (1, 1), (1, 1), False, (0, 0), 1,
             (ctx.needs_input_grad[0], ctx.needs_input_grad[1], False),
         )  # fmt: skip
         if of_features is not None:
-            of_features = _maps(of_features, count, pitch, width)
-        return of_features, of_weight, None, None
+            of_features = _maps(of_features, count, width)
+        return of_features, of_weight, None

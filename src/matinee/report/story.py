@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import platform
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,11 @@ from matinee.core.model import Model
 from matinee.core.pieces import Bars, Code, Lines, Piece, Section, Table, Text
 from matinee.core.progress import seconds
 from matinee.core.runs import Run
-from matinee.core.settings import flag
+from matinee.core.settings import flag, rules
 from matinee.core.storage import read_json, write_bytes
 from matinee.report.page import page
+
+ABBREVIATIONS = frozenset({"f1", "ece", "nll", "auroc", "r2", "rmse", "mae", "bleu", "ndcg", "mrr"})
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,14 @@ def tell(story: Story) -> str:
         *_looks(story),
         _training(story),
         _data(story),
-        _settings(settings),
+        _settings(settings, rules(story.model.task)),
         _environment(story),
     ]
     return page(title, _lead(story), [*sections, _again(settings, story.run.folder)], facts=_tiles(story))
+
+
+def _called(name: str) -> str:
+    return " ".join(word.upper() if word in ABBREVIATIONS else word for word in name.split("_"))
 
 
 def _percent(score: Score) -> str:
@@ -71,7 +77,7 @@ def _lead(story: Story) -> str:
     if told is None:
         return f"The model learned from {tests:,} examples. None were held back, so nothing is known of how good it is."
     name, score = next(iter(told.scores.items()))
-    words = name.replace("_", " ")
+    words = _called(name)
     where = "that it never saw" if told.split == "test" else "that were used to choose it, so a little too good"
     if name in told.shares:
         lead = (
@@ -95,11 +101,13 @@ def _tiles(story: Story) -> dict[str, str]:
         for name in list(story.evaluation.scores)[:1]:
             score = story.evaluation.scores[name]
             plain = f"{score.value:.4g} ({score.low:.4g} to {score.high:.4g})"
-            tiles[f"{story.evaluation.split} {name.replace('_', ' ')}"] = (
+            tiles[f"{story.evaluation.split} {_called(name)}"] = (
                 _percent(score) if name in story.evaluation.shares else plain
             )
         if "f1" in story.evaluation.scores and "f1" not in list(story.evaluation.scores)[:1]:
             tiles["F1, mean of classes"] = _percent(story.evaluation.scores["f1"])
+    if network := story.run.settings["fields"].get("network"):
+        tiles["network"] = str(network)
     tiles["learned from"] = f"{sum(story.counts.get('train', {}).values()):,} examples"
     tiles["time"] = seconds(story.seconds)
     return tiles
@@ -110,10 +118,11 @@ def _scores(story: Story) -> Section:
     if told is None:
         return Section("Scores", [Text("No examples were held back: there is nothing to score on.", "warning")])
     pieces: list[Piece] = [Text(note, "warning") for note in told.notes]
+    pieces += [Text(f"{words[0].upper()}{words[1:]}.", "good") for words in told.better()]
     others = list(told.baselines)
     rows = [
         (
-            name.replace("_", " "),
+            _called(name),
             _shown(told, name, score.value),
             f"{_shown(told, name, score.low)} to {_shown(told, name, score.high)}",
             *(_shown(told, name, told.baselines[other].get(name, math.nan)) for other in others),
@@ -143,6 +152,12 @@ def _looks(story: Story) -> list[Section]:
 
 def _training(story: Story) -> Section:
     history, names = story.history, []
+    if story.run.settings["train"]["epochs"] == 0:
+        words = "This network is not trained in steps: it is computed from the training examples at a look."
+        steps = ("epoch", "step", "loss", "seconds", "examples_per_second")
+        found = [(_called(name), value) for name, value in (history or [{}])[-1].items() if name not in steps]
+        told = [Table(("on the validation examples", ""), found)] if found else []
+        return Section("Training", [Text(words), *told])
     if history:
         names = [n for n in history[-1] if n in ("accuracy", "f1", "recall")]
     first = str(story.model.facts.get("select", ""))
@@ -171,19 +186,30 @@ def _data(story: Story) -> Section:
     splits = list(story.counts)
     names = list(dict.fromkeys(name for split in splits for name in story.counts[split]))
     rows: list[list[str | int]] = [[name, *(story.counts[split].get(name, 0) for split in splits)] for name in names]
-    rows.append(["all", *(sum(story.counts[split].values()) for split in splits)])
-    pieces.append(Table(("class", *splits), rows))
+    if names != ["examples"]:
+        rows.append(["all", *(sum(story.counts[split].values()) for split in splits)])
+    pieces.append(Table(("class" if names != ["examples"] else "", *splits), rows))
+    facts = _facts(story.run.folder / "check.json")
+    if facts:
+        pieces.append(Table(("what was read", ""), list(facts.items())))
     ledger = read_json(story.run.folder / "ledger.json")
     entries = [(e["file"], e["kind"], e["reason"]) for e in ledger["entries"]]
     if entries:
         pieces.append(
-            Table(("file", "kind", "why"), entries, "The ledger: every file that was left out or passed over.")
+            Table(("what", "kind", "why"), entries, "The ledger: everything that was left out or passed over.")
         )
     return Section("Data", pieces)
 
 
-def _settings(settings: Mapping[str, Any]) -> Section:
-    rows = [(flag(name), _plain(value)) for part in ("train", "fields") for name, value in settings[part].items()]
+def _facts(path: Path) -> dict[str, str]:
+    """What reading found out, in words; nothing where that was not kept."""
+    return {str(name): str(value) for name, value in read_json(path)["facts"].items()} if path.exists() else {}
+
+
+def _settings(settings: Mapping[str, Any], known: Container[str]) -> Section:
+    """known: the settings of the task; its other fields are what it read from the data."""
+    fields = {name: value for name, value in settings["fields"].items() if name in known}
+    rows = [(flag(name), _plain(value)) for name, value in {**settings["train"], **fields}.items()]
     return Section("Settings", [Table(("setting", "value"), rows)], folded=True)
 
 
@@ -205,7 +231,11 @@ def _environment(story: Story) -> Section:
         ("machine", where.describe()),
         ("wall time", seconds(story.seconds)),
         ("of it training", seconds(last.get("seconds", 0.0))),
-        ("examples a second while training", f"{last.get('examples_per_second', 0.0):,.0f}"),
+        *(
+            []
+            if asked["epochs"] == 0
+            else [("examples a second while training", f"{last.get('examples_per_second', 0):,.0f}")]
+        ),
         ("peak memory", f"{peak_memory() / 2**20:,.0f} MiB"),
         ("parameters", f"{sum(p.numel() for p in story.model.network.parameters()):,}"),
         ("Matinee", str(story.run.settings["version"])),

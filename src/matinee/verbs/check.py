@@ -114,7 +114,7 @@ def _reading(data: Data) -> list[Problem]:
         Problem(
             kind,
             "warning" if kind in NOT_MEANT else severity,
-            f"{_files(len(entries))} {'passed over' if kind in NOT_MEANT else 'left out'} ({kind}): "
+            f"{_files([e.file for e in entries])} {'passed over' if kind in NOT_MEANT else 'left out'} ({kind}): "
             f"{entries[0].reason}",
             len(entries),
             tuple(entry.file for entry in entries),
@@ -126,8 +126,12 @@ def _reading(data: Data) -> list[Problem]:
     return problems
 
 
-def _files(count: int) -> str:
-    return f"{count:,} file{'s' if count != 1 else ''}"
+def _files(names: Sequence[str]) -> str:
+    """How many there are of what the names in a ledger stand for: files, their rows (a.csv#3), columns."""
+    rows, columns = (
+        all(test(name) for name in names) for test in (lambda n: "#" in n, lambda n: n.startswith("column "))
+    )
+    return f"{len(names):,} {'row' if rows else 'column' if columns else 'file'}{'s' if len(names) != 1 else ''}"
 
 
 def _classes(data: Data) -> list[Problem]:
@@ -140,7 +144,7 @@ def _classes(data: Data) -> list[Problem]:
     counts = np.bincount(labels if labels is not None else np.zeros(0, np.int64), minlength=len(names))
     problems = []
     if len(names) < 2:
-        words = f"there is one class only ({names[0]}): there is nothing to tell it from. Add a folder of another."
+        words = f"there is one class only ({names[0]}): there is nothing to tell it from. Add examples of another."
         problems.append(Problem("one-class", "error", words, 1))
     without = [name for name, n in zip(names, counts, strict=True) if not n]
     if without:
@@ -217,7 +221,7 @@ def _judged(data: Data, sets: list[list[tuple[int, str, str, int]]], kind: str, 
         if leaked:
             share = len(leaked) / max(1, len(data.splits()[split]))
             words = (
-                f"{_files(len(leaked))} of the {split} split ({100 * share:.1f} %) have {what} as one of "
+                f"{_files([e[1] for e in leaked])} of the {split} split ({100 * share:.1f} %) have {what} as one of "
                 f"{' or '.join(others)}: the score would be too good. Remove them from one side."
             )
             bad = share >= (LEAKED if exact else 5 * LEAKED)
@@ -227,12 +231,13 @@ def _judged(data: Data, sets: list[list[tuple[int, str, str, int]]], kind: str, 
         members = [e for m in torn for e in m]
         labels = data.task.names()
         first = " and ".join(sorted({str(labels[e[3]]) for e in torn[0]}))
-        words = f"{_files(len(members))} have {what} under different labels (such as {first}): one of them is wrong."
+        number = _files([e[1] for e in members])
+        words = f"{number} have {what} under different labels (such as {first}): one of them is wrong."
         problems.append(_problem("two-labels" if exact else "near-two-labels",
                                  exact and len(members) >= TWO_LABELS * total, words, members))  # fmt: skip
     members = [e for m in sets for e in m]
     number = f"{len(sets):,} set{'s' if len(sets) > 1 else ''}"
-    words = f"{_files(len(members))} have {what} as another (in {number}); they count more than once."
+    words = f"{_files([e[1] for e in members])} have {what} as another (in {number}); they count more than once."
     problems.append(_problem(kind, False, words, members))
     return problems
 
@@ -291,6 +296,8 @@ def _text(findings: Findings) -> str:
 
 def _count_table(counts: Mapping[str, Mapping[str, int]]) -> str:
     names = list(dict.fromkeys(name for split in counts.values() for name in split))
+    if names == ["examples"]:  # there are no classes
+        return table_text(["", *counts], [["examples", *(split["examples"] for split in counts.values())]])
     rows: list[Sequence[Any]] = [[name, *(counts[split].get(name, 0) for split in counts)] for name in names]
     if len(rows) > 30:
         rows = [*rows[:15], ["...", *[""] * len(counts)], *rows[-15:]]

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -15,15 +15,18 @@ from matinee.core.command import Answer, Call, Command, argument
 from matinee.core.errors import DataError, MatineeError
 from matinee.core.evaluation import LINEAR, TRIVIAL, Evaluation, names_of
 from matinee.core.examples import Examples
-from matinee.core.meter import Meter, Rows, Score, intervals
+from matinee.core.meter import Meter, Rows, Score, intervals, margin
 from matinee.core.model import Model, load
-from matinee.core.pieces import Gallery, Picture, Piece, Section, Words
+from matinee.core.pieces import Gallery, Picture, Piece, Section, Table, Words
 from matinee.core.progress import Progress
 from matinee.core.reading import task_name
 from matinee.core.runs import Run
 from matinee.core.settings import setting
 from matinee.core.task import Data, Origin
 from matinee.core.train_settings import TrainSettings
+
+if TYPE_CHECKING:
+    from matinee.core.runtime import Machine
 
 LOOKED_AT = 16  # examples of each kind shown in the report
 
@@ -68,10 +71,8 @@ def evaluate(
     rows = meter.rows()
     scores = intervals(meter, rows)
     first = select if select in scores else next(iter(scores))
-    compared, names = {}, names_of(model.task.rivals)
-    for name, other in baselines.items():
-        counted = collect(other.task, where.place(other.network), examples, where)
-        compared[name] = counted.score(counted.rows())
+    compared, margins = _against(baselines, examples, where, (first, meter, rows))
+    names = names_of(model.task.rivals)
     shown.clear()
     return Evaluation(
         {first: scores[first], **scores},
@@ -80,13 +81,29 @@ def evaluate(
         split,
         time.perf_counter() - began,
         meter.detail(rows),
-        (*notes, *_cautions(first, scores[first], meter, compared, names)),
+        (*notes, *_cautions(first, scores[first], margins, compared, names)),
         (*meter.pieces(rows), *model.task.describe(model.network, examples)),
-        _galleries(model, examples, meter, rows),
+        _galleries(model, examples, meter, rows, data.origin.names),
         names,
         meter.meanings,
         meter.shares(scores),
+        margins,
     )
+
+
+def _against(
+    baselines: Mapping[str, Model], examples: Examples, where: Machine, ours: tuple[str, Meter, Rows]
+) -> tuple[dict[str, dict[str, float]], dict[str, Score]]:
+    """The scores of the models to beat, and how much better than each of them ours is under the score named first."""
+    from matinee.core.measuring import collect
+
+    compared, margins, (first, meter, rows) = {}, {}, ours
+    for name, other in baselines.items():
+        counted = collect(other.task, where.place(other.network), examples, where)
+        theirs = counted.rows()
+        compared[name] = counted.score(theirs)
+        margins[name] = margin(meter, first, rows, theirs)
+    return compared, margins
 
 
 def compare_with(data: Data, progress: Progress, budget: float = 10.0, device: str = "auto") -> dict[str, Model]:
@@ -115,21 +132,26 @@ def compare_with(data: Data, progress: Progress, budget: float = 10.0, device: s
 
 
 def _cautions(
-    name: str, score: Score, meter: Meter, compared: Mapping[str, Mapping[str, float]], names: Mapping[str, str]
+    name: str,
+    score: Score,
+    margins: Mapping[str, Score],
+    compared: Mapping[str, Mapping[str, float]],
+    names: Mapping[str, str],
 ) -> tuple[str, ...]:
     """What a user must know before trusting the figure."""
     notes = []
-    for other, scores in compared.items():
-        theirs = scores.get(name, math.nan)
-        what, first = names.get(other, other), f"{name.replace('_', ' ')} {score.value:.4f}"
-        if score.low <= theirs <= score.high:
-            notes.append(f"{first} is not surely better than {what} ({theirs:.4f}): the interval reaches it.")
-        elif (theirs < score.value) == (name in meter.lower_is_better):
+    for other, ahead in margins.items():
+        theirs, what = compared[other].get(name, math.nan), names.get(other, other)
+        first = f"{name.replace('_', ' ')} {score.value:.4f}"
+        if ahead.high < 0:
             notes.append(f"{first} is worse than {what} ({theirs:.4f}): do not use this model.")
+        elif ahead.low <= 0:
+            span = f"{ahead.low:.4f} to {ahead.high:.4f}"
+            notes.append(f"{first} is not surely better than {what} ({theirs:.4f}): by {span}, with 95 % confidence.")
     return tuple(notes)
 
 
-def _galleries(model: Model, examples: Examples, meter: Meter, rows: Rows) -> list[Section]:
+def _galleries(model: Model, examples: Examples, meter: Meter, rows: Rows, names: Sequence[str]) -> list[Section]:
     """The examples worth looking at, drawn by the task."""
     import torch
 
@@ -143,20 +165,28 @@ def _galleries(model: Model, examples: Examples, meter: Meter, rows: Rows) -> li
         with torch.inference_mode():
             drawn = model.task.show(inputs, model.task.infer(model.network, inputs))
         remarks = [meter.remark(rows, int(position)) for position in chosen]
+        if len(names) and all(isinstance(piece, Table) for piece in drawn):
+            sources = (names[row] for row in examples.rows[chosen])
+            remarks = [f"{name}: {remark}" for name, remark in zip(sources, remarks, strict=True)]
         sections.append(Section(title, _together(drawn, remarks)))
     return sections
 
 
 def _together(drawn: Sequence[Piece], remarks: Sequence[str]) -> list[Piece]:
-    """Pictures side by side, under each what is to be said of it; texts below it; anything else as it is."""
+    """Pictures side by side, under each what is to be said of it; texts below it; tables of the same things as one."""
     pictures = []
+    tables = [piece for piece in drawn if isinstance(piece, Table)]
+    if tables and len({tuple(row[0] for row in piece.rows) for piece in tables}) == 1 == len(drawn) / len(tables):
+        columns = ("", *(str(row[0]) for row in tables[0].rows))
+        return [Table(columns, [(r, *(row[1] for row in p.rows)) for p, r in zip(tables, remarks, strict=True)])]
     if any(isinstance(piece, Words) for piece in drawn):
         told = zip(drawn, remarks, strict=True)
         return [replace(p, caption=r or p.caption) if isinstance(p, Words) else p for p, r in told]
     for piece, remark in zip(drawn, remarks, strict=True):
         if not isinstance(piece, Gallery) or len(piece.pictures) != 1:
             return list(drawn)
-        pictures.append(Picture(piece.pictures[0].pixels, remark or piece.pictures[0].words))
+        words = f"{piece.caption} ({remark})" if piece.caption and remark else remark or piece.caption
+        pictures.append(Picture(piece.pictures[0].pixels, words or piece.pictures[0].words))
     return [Gallery(pictures)]
 
 

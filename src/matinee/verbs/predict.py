@@ -40,7 +40,7 @@ class Predict(Command):
     run_folder: str = argument("a run folder or a saved model", name="RUN")
     files: tuple[str, ...] = argument("files to answer for, or a folder of them", name="FILE", many=True)
     batch_size: int = setting(BATCH, "files answered at once", low=1, high=65_536)
-    device: str = setting("auto", "where to compute: auto, cpu, cuda, cuda:1, mps")
+    device: str = setting("auto", "where to compute: auto, cpu, cuda, cuda:1")
     task: str = setting("", "importable module of a task of your own that the model is of")
 
     def run(self, call: Call) -> Answer:

@@ -27,10 +27,10 @@ from matinee.core.errors import BundleError, DataError, Interrupted, SettingsErr
 from matinee.core.evaluation import Evaluation
 from matinee.core.model import Model, load
 from matinee.core.progress import Progress, seconds
-from matinee.core.reading import read, recognised, task_name
+from matinee.core.reading import called, read, recognised, task_name
 from matinee.core.registry import task_class
 from matinee.core.runs import Run, new_folder
-from matinee.core.settings import build, flag, rules, setting, to_json
+from matinee.core.settings import build, flag, from_json, rules, setting, to_json
 from matinee.core.storage import read_foreign_tensors
 from matinee.core.task import Data
 from matinee.core.telling import said
@@ -114,10 +114,16 @@ def begin(job: Job, out: Path | None, *, anyway: bool = False) -> Model:
         if not group.alone:
             here = json.dumps([socket.gethostname(), record["source_path"]])
             record["sources"] = dict(json.loads(text) for text in group.all_told(here))
-        job.run = group.leading(lambda: Run.again(out, record) or _created(job, out, record, findings))
-        job.run = job.run or Run(out, here=False)
+        known = group.leading(lambda: Run.again(out, record))
+        if begun := group.told("" if known is None else json.dumps(known.settings)):
+            fields, settings = (json.loads(begun)[name] for name in ("fields", "train"))
+            job.data = dataclasses.replace(data, task=from_json(type(data.task), fields))
+            job.settings = from_json(TrainSettings, settings)
+        else:
+            known = group.leading(lambda: _created(job, out, record, findings))
+        job.run = known or Run(out, here=False)
         if group.told("ended" if job.run.here and job.run.finished else ""):
-            return load(out) if job.run.here else Model(data.task, data.task.build(), run=out)
+            return load(out) if job.run.here else Model(job.data.task, job.data.task.build(), run=out)
     return carry_out(job, findings)[0]
 
 
@@ -145,12 +151,14 @@ def prepare(data: Data, given: Mapping[str, Any], progress: Progress, began: flo
     start = build(StartSettings, {k: v for k, v in given.items() if k in known["start"]})
     start = dataclasses.replace(start, start=str(Path(start.start).absolute()) if start.start else "")
     task = build(type(data.task), {k: v for k, v in given.items() if k in known["task"]}, base=data.task)
+    machine(training.device, training.precision, training.threads)  # "auto" may look at its pace
     task = task.choose(dataclasses.replace(data, task=task), training.minutes)
     settings = training.advised(task.advice(len(data.train)))
     selecting(task.meter(), settings.select)
-    machine(settings.device, settings.precision, settings.threads)
     # How sums are shared among threads decides their last bits: a resume must take as many as there were.
     settings = dataclasses.replace(settings, threads=torch.get_num_threads())
+    if ":" in settings.device and not processes.current().alone:
+        raise SettingsError(f"--device {settings.device}: each process has a device of its own. Leave the number out.")
     if settings.parallel == "sharded":
         if processes.current().alone:
             raise SettingsError("--parallel sharded: there is one process only. Start several with torchrun.")
@@ -225,7 +233,7 @@ def carry_out(job: Job, findings: Findings) -> tuple[Model, Evaluation | None]:
         run.every_steps = settings.checkpoint_steps
     hooks = [*job.hooks, *_started(network, job)]
     count = sum(p.numel() for p in network.parameters())
-    job.progress.note(f"{_called(task)} with {count:,} parameters, on {where.describe()}")
+    job.progress.note(f"{called(task)} with {count:,} parameters, on {where.describe()}")
     with run.working() if run is not None else contextlib.nullcontext():
         try:
             ended = fit(data, network, settings, budget=_budget(job), hooks=hooks, keeper=run, progress=job.progress)
@@ -267,12 +275,6 @@ def _budget(job: Job) -> float:
         return math.inf
     whole = 60 * job.settings.minutes
     return max(0.5, whole * (1 - RESERVE) - min(1.0, 0.1 * whole) - (time.perf_counter() - job.began))
-
-
-def _called(task: Any) -> str:
-    """The network's name and size, where the task has such settings."""
-    fields = to_json(task, settings_only=True)
-    return " ".join(str(fields[name]) for name in ("network", "size") if name in fields) or "a network"
 
 
 def _started(network: nn.Module, job: Job) -> list[Hook]:
