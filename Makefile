@@ -33,6 +33,7 @@ bench-full: .venv/demo
 .venv/demo: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Matinee needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 $(MAKECMDGOALS)")'
 	$(PYTHON) -m venv .venv
+	@echo "installing PyTorch and what it needs (up to 1.3 GB, minutes the first time)"
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[samples]"
 	touch $@
 

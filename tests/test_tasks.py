@@ -179,5 +179,14 @@ def test_rivals_are_models_of_the_same_problem(chosen: Data) -> None:
         assert len(simplest.decode(simplest.build()(batch.inputs))) == len(batch)
 
 
+def test_the_model_to_beat_is_there_before_anything_is_chosen(toy: Data) -> None:
+    from dataclasses import replace
+
+    known = rules(toy.task)
+    open_ = {name: "auto" for name in ("network", "size") if name in known and "auto" in known[name].choices}
+    trivial = replace(toy.task, **open_).trivial(toy.train)
+    assert trivial is None or len(trivial.task.decode(trivial.network(first_batch(toy).inputs)))
+
+
 def test_at_least_one_task_is_found() -> None:
     assert TASKS

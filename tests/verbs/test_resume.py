@@ -115,6 +115,13 @@ def test_the_proof_finds_a_resume_exact(quiet: Progress) -> None:
     assert proof.exact and len(proof.kills) == 2 and proof.tensors > 10
 
 
+def test_a_network_that_makes_no_step_has_nothing_to_interrupt(tmp_path: Path, quiet: Progress) -> None:
+    lines = [f"{'a good day' if row % 2 else 'a bad night'} {row},{'yes' if row % 2 else 'no'}" for row in range(80)]
+    (tmp_path / "days.csv").write_text("\n".join(["text,label", *lines]), "utf-8")
+    with pytest.raises(matinee.SettingsError, match="nothing to interrupt"):
+        matinee.verify_resume(str(tmp_path / "days.csv"), kills=1, progress=quiet, task="text-classification")
+
+
 def test_a_job_that_is_started_again_goes_on_whatever_auto_would_choose_now(
     quiet: Progress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -374,7 +374,10 @@ class _Training:
         if self.keeper is not None:
             self.keeper.log(row)
         shown = f", {self.select} {self._figure(row[self.select])}" if self.select in row else ""
-        rate = f"  {row['examples_per_second']:,.0f} examples/s" if self.now.step else ""
+        if not self.now.step:
+            self.progress.note(f"no step is made{shown}")
+            return
+        rate = f"  {row['examples_per_second']:,.0f} examples/s"
         self.progress.note(f"epoch {row['epoch']:>3.0f}  loss {row['loss']:.4f}{shown}{rate}")
 
     def _figure(self, value: float) -> str:

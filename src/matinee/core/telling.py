@@ -45,8 +45,11 @@ def said(run: Run, model: Model) -> Answer:
         margins = told.get("margins", {})
         for name, other in rivals:
             low, high = (margins.get(name, {}).get(end, 0.0) for end in ("low", "high"))
-            sure = f", surely worse: by {shown(low)} to {shown(high)}" if low > 0 else ""
+            span = f"{100 * low:.2f} to {100 * high:.2f} points" if share else f"{low:.4f} to {high:.4f}"
+            sure = f" (the model is surely better, by {span})" if low > 0 else ""
             lines += [f"  {names.get(name, name)}: {shown(other[first])}{sure}"] if first in other else []
+    if not scores:
+        lines.append("no example was held back, so nothing is known of how good the model is.")
     lines += [f"note: {note}" for note in value["notes"]]
     folder = run.folder
     lines += [f"{seconds(told['seconds'])} in all, {seconds(told['train_seconds'])} of it training"]

@@ -104,7 +104,8 @@ def _misfit(values: Mapping[str, Any], terms: Terms) -> str:
     missing = [name for name in wanted if name not in values]
     if missing:
         there = ", ".join(printable(str(name))[:40] for name in list(values)[:20])
-        return f"the column {', '.join(map(repr, missing[:3]))} is missing; there are: {there}"
+        words = f"columns {', '.join(map(repr, missing[:20]))} are" if len(missing) > 1 else f"column {missing[0]!r} is"
+        return f"the {words} missing (null says that a value is not known); there are: {there}"
     strangers = [str(name) for name in values if name not in wanted and name not in terms.others]
     if strangers:
         there = ", ".join(printable(name)[:40] for name in terms.schema.names[:20])

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 HALF: Final = re.compile("[\ud800-\udfff]")
 """Half a character: what JSON, or a command line that is not UTF-8, may hold and no text can be made of."""
+TABLES: Final = (".csv", ".tsv", ".jsonl", ".parquet")
 NAME: Final = 250
 """Bytes of the longest name of a file on most systems."""
 _NAME_OF_A_TEXT: Final = re.compile(r"\S{1,250}\.txt", re.IGNORECASE)
@@ -45,32 +46,33 @@ def documents_given(places: Sequence[str]) -> Iterator[str | Path]:
         yield Path(place) if _is_file(place) else place
 
 
-def texts_given(places: Sequence[str]) -> Iterator[str | Path | DataError]:
+def texts_given(places: Sequence[str]) -> Iterator[str | Path]:
     """A text for each place that is no file, a document for each file, those of a folder that end in .txt included.
 
-    What is surely meant as a file but is none, and a table, come as the error to tell of them.
+    What is surely meant as a file but is none comes as one too, so that its reading says so.
     """
     for place in places:
         path = Path(place)
         if _is_file(place):
-            table = path.suffix.lower() in (".csv", ".tsv", ".jsonl", ".parquet")
-            yield DataError(f"{printable(place)} is a table: give its texts, or .txt files") if table else path
+            yield path
         elif 0 < len(place) < NAME and path.is_dir():
             found = sorted(file for file in path.rglob("*.txt") if file.is_file())
             yield from found
             if not found:
-                yield DataError(f"{printable(place)}: there is no .txt file in this folder")
+                yield path
         elif _NAME_OF_A_TEXT.fullmatch(place):
-            yield DataError(f"{printable(place)}: no such file")
+            yield path
         else:
             yield place
 
 
 def text_of(raw: Any) -> str:
-    """A text, the bytes of one, or the file of one (a Path). Raises DataError for anything else, or one given."""
-    if isinstance(raw, DataError):
-        raise raw
+    """A text, the bytes of one, or the file of one (a Path). Raises DataError for anything else."""
     if isinstance(raw, Path):
+        if raw.suffix.lower() in TABLES:
+            raise DataError("this is a table: give its texts, or .txt files")
+        if raw.is_dir():
+            raise DataError("there is no .txt file in this folder")
         raw = _bytes(raw)
     if isinstance(raw, bytes):
         try:

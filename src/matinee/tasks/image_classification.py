@@ -235,7 +235,8 @@ class ImageClassification(Classification):
         """The network called `network`."""
         from matinee.nets.pictures import build
 
-        return build(self.network, self.shape, size=self.size, dropout=self.dropout)
+        size = "m" if self.size == "auto" else self.size
+        return build(self.network, self.shape, size=size, dropout=self.dropout)
 
     def prepare(self, network: nn.Module, examples: Examples) -> None:
         """Brightness and contrast of the training pictures, and the whitening layer where there is one."""

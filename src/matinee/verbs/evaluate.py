@@ -64,7 +64,7 @@ def evaluate(
         raise DataError(f"{data.origin.source}: there are no {split} examples to score.")
     shown, began = progress or Progress(quiet=True), time.perf_counter()
     if baselines is None:
-        baselines = compare_with(data, shown, device=str(model.device))
+        baselines = compare_with(replace(data, task=model.task), shown, device=str(model.device))
     shown.live(f"scoring {len(examples):,} examples")
     where = machine(str(model.device), model.precision)
     meter = collect(model.task, model.network, examples, where)
@@ -146,8 +146,8 @@ def _cautions(
         if ahead.high < 0:
             notes.append(f"{first} is worse than {what} ({theirs:.4f}): do not use this model.")
         elif ahead.low <= 0:
-            span = f"{ahead.low:.4f} to {ahead.high:.4f}"
-            notes.append(f"{first} is not surely better than {what} ({theirs:.4f}): by {span}, with 95 % confidence.")
+            span = f"between {ahead.low:.4f} and {ahead.high:.4f}"
+            notes.append(f"{first} is not surely better than {what} ({theirs:.4f}): the difference lies {span} (95 %).")
     return tuple(notes)
 
 

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from matinee.core.command import Answer, Call, Command, argument
-from matinee.core.errors import MatineeError
+from matinee.core.errors import MatineeError, SettingsError
 from matinee.core.loop import Hook, Step
 from matinee.core.progress import Progress
 from matinee.core.reading import read
@@ -100,6 +100,8 @@ def verify_resume(
         shown.live("training undisturbed")
         _child(job | {"out": str(whole), "kill": -1}, killed=False)
         steps = int(_history(whole)[-1]["step"])
+        if not steps:
+            raise SettingsError("this network is computed at a look, without a step: there is nothing to interrupt.")
         points = sorted(random.Random(seed).choices(range(steps), k=kills))
         for number, point in enumerate(points):
             shown.live(f"killed {number} of {kills} times, next at step {point} of {steps}")
