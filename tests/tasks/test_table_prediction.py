@@ -81,7 +81,7 @@ def test_from_a_file_to_answers(customers: Path, tmp_path: Path, capsys: pytest.
     assert [answer["file"] for answer in answers[:3]] == ["new.csv#2", "new.csv#3", "new.csv#4"]
     assert answers[0]["label"] == "yes" and answers[3]["label"] == "no"
     assert "'old' is no number" in answers[1]["error"] and answers[2]["label"] in ("yes", "no")
-    assert "'city', 'since', 'plan' is missing" in answers[4]["error"] and "no such file" in answers[5]["error"]
+    assert "'city', 'since', 'plan' are missing" in answers[4]["error"] and "no such file" in answers[5]["error"]
     assert main(["evaluate", run, "--quiet", "--json"]) == 0
     again = json.loads(capsys.readouterr().out)
     assert again["scores"]["accuracy"]["value"] == pytest.approx(told["test"]["accuracy"])

@@ -397,7 +397,7 @@ def test_files_folders_and_what_is_neither_are_told_apart_in_predict(tmp_path: P
     answers = list(matinee.predict(model, model.task.inputs([*places, "the bank is old", " ", "<br />"])))
     told = [answer.get("label", answer.get("error")) for answer in answers]
     assert (told[0], told[3], told[6]) == ("sport", "health", "money")
-    reasons = {1: "UTF-8", 2: "table", 4: "no .txt file", 5: "no such file", 7: "empty", 8: "without a word"}
+    reasons = {1: "UTF-8", 2: "table", 4: "no .txt file", 5: "No such file", 7: "empty", 8: "without a word"}
     assert all(reason in str(told[place]) for place, reason in reasons.items())
 
 
