@@ -27,10 +27,10 @@ class EventMeter(Meter):
     a miss and a false alarm cost what `costs` say. first: the score that selects the model.
     """
 
-    proportions: ClassVar[frozenset[str]] = frozenset({"accuracy"})
-    lower_is_better: ClassVar[frozenset[str]] = frozenset({"ece", "nll", "missed", "false_alarms", "cost"})
-    biased: ClassVar[frozenset[str]] = frozenset({"ece"})
-    plain: ClassVar[frozenset[str]] = frozenset({"auroc"})
+    proportions: ClassVar[frozenset[str]] = ClassificationMeter.proportions
+    lower_is_better: ClassVar[frozenset[str]] = ClassificationMeter.lower_is_better | {"missed", "false_alarms", "cost"}
+    biased: ClassVar[frozenset[str]] = ClassificationMeter.biased
+    plain: ClassVar[frozenset[str]] = ClassificationMeter.plain
     meanings: ClassVar[Mapping[str, str]] = {
         **ClassificationMeter.meanings,
         "auroc": "the chance that an event is given a higher probability than another example; 0.5 is guessing",
