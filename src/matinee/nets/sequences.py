@@ -130,13 +130,44 @@ class Recurrent(Body):
             vectors = pad(vectors, (0, 0, 0, beyond)).reshape(-1, STRETCH, numbers)
             there = pad(there, (0, beyond)).reshape(-1, STRETCH)
         # In training, word dropout leaves holes: the length is the place of the last token.
-        lengths = (there * torch.arange(1, there.shape[1] + 1, device=there.device)).amax(1).cpu()
+        lengths = (there * torch.arange(1, there.shape[1] + 1, device=there.device)).amax(1)
         some = lengths > 0
-        packed = nn.utils.rnn.pack_padded_sequence(vectors[some], lengths[some], True, enforce_sorted=False)
-        found, _ = nn.utils.rnn.pad_packed_sequence(self.layers(packed)[0], True, total_length=vectors.shape[1])
+        found = self._read(vectors[some], lengths[some])
         states = found.new_zeros(len(vectors), *found.shape[1:])
         states[some] = found
         return states.reshape(batch, -1, self.units)[:, :longest]
+
+    def _read(self, vectors: Tensor, lengths: Tensor) -> Tensor:
+        """Vectors (batch, longest, numbers) of so many tokens each (batch,) -> states (batch, longest, units)."""
+        if isinstance(self.layers, nn.LSTM) and vectors.device.type == "cpu":
+            return both_ways(self.layers, vectors, lengths)
+        packed = nn.utils.rnn.pack_padded_sequence(vectors, lengths.cpu(), True, enforce_sorted=False)
+        return nn.utils.rnn.pad_packed_sequence(self.layers(packed)[0], True, total_length=vectors.shape[1])[0]
+
+
+def both_ways(layers: nn.LSTM, vectors: Tensor, lengths: Tensor) -> Tensor:
+    """What `layers`, read in both directions, answer to packed vectors: (batch, longest, numbers) -> (..., 2 units).
+
+    A processor's fused kernels take no packed vectors. So the second direction reads each text turned round within its
+    length: what is behind the end then comes last in both, where it changes nothing before it.
+    """
+    places = torch.arange(vectors.shape[1])
+    there = places < lengths[:, None]
+    turn = torch.where(there, lengths[:, None] - 1 - places, places)[:, :, None]
+    states = vectors
+    for layer in range(layers.num_layers):
+        if layer:
+            states = dropout(states, layers.dropout, layers.training)
+        found = []
+        for end in ("", "_reverse"):
+            read = states.gather(1, turn.expand_as(states)) if end else states
+            names = (f"{kind}_l{layer}{end}" for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+            began = states.new_zeros(1, len(states), layers.hidden_size)
+            weights = [layers.get_parameter(name) for name in names]
+            told = torch.lstm(read, (began, began), weights, True, 1, 0.0, layers.training, False, True)[0]
+            found.append(told.gather(1, turn.expand_as(told)) if end else told)
+        states = torch.cat(found, 2) * there[:, :, None]
+    return states
 
 
 class Transformer(Body):
