@@ -11,7 +11,8 @@ from PIL import Image
 from conftest import TASKS
 from matinee.cli import main
 from matinee.core.errors import DataError
-from matinee.core.reading import recognised
+from matinee.core.progress import Progress
+from matinee.core.reading import read, recognised
 from matinee.core.registry import task_class
 
 
@@ -72,6 +73,12 @@ def test_a_slip_in_a_name_is_told(tmp_path: Path, typed: str, hint: str) -> None
     (tmp_path / "photos" / "cats").mkdir(parents=True)
     assert reason(typed).endswith(hint)
     assert "Did you mean" not in reason("elephants")
+
+
+def test_a_slip_is_told_where_the_task_is_named_too(tmp_path: Path, quiet: Progress) -> None:
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(DataError, match=r"no such file or folder.*Did you mean photos\?$"):
+        read("photo", task="image-classification", progress=quiet)
 
 
 @pytest.mark.parametrize("verb", ["predict", "evaluate", "resume"])

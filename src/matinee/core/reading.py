@@ -36,7 +36,11 @@ def read(source: str | Path, *, task: str | None = None, progress: Progress | No
     strangers = [name for name in known if name not in rules(kind)]
     if strangers:
         raise SettingsError(f"{flag(strangers[0])} is not a setting of {task_name(kind)}.")
-    data = build(kind, known).read(str(source), progress or Progress())
+    try:
+        data = build(kind, known).read(str(source), progress or Progress())
+    except DataError as error:
+        near = "" if Path(source).exists() else nearby(Path(source))
+        raise (DataError(f"{str(error).rstrip('.')}.{near}") if near else error) from None
     if why:
         taken = {"taken for": f"{why} (no other task fits; --task names one all the same)"}
         data = replace(data, origin=replace(data.origin, facts={**taken, **data.origin.facts}))
