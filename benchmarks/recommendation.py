@@ -19,8 +19,8 @@ import numpy as np
 import matinee
 from matinee.core.measuring import collect
 from matinee.core.progress import Progress
-from matinee.core.ranking import difference
 from matinee.core.runtime import machine
+from matinee.media.ranking_scores import difference
 
 QUIET = Progress(quiet=True)
 

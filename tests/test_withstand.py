@@ -24,6 +24,7 @@ from PIL import Image
 
 from matinee.cli import main
 from matinee.core import storage
+from matinee.core.command import put
 from matinee.core.storage import read_tensors, write_tensors
 
 QUICK = ("--network", "linear", "--epochs", "1", "--threads", "1", "--quiet")
@@ -373,6 +374,20 @@ def test_an_ascii_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))  # strict
     assert main(["train", "图片", *QUICK[:-1], "--out", "跑"]) == 0
     assert main(["check", "没有"]) == 1
+    Path("没有.png").write_text("no picture")
+    asked = ["check", "图片", "--json"], ["predict", "跑", "没有.png"], ["check", "没有", "--json"]
+    for words, code in zip(asked, (0, 1, 1), strict=True):
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+        assert main([*words, "--quiet"]) == code
+        raw = sys.stdout.buffer.getvalue()  # type: ignore[attr-defined]
+        assert words[1] in raw.decode("utf-8") or "没有" in raw.decode("utf-8")  # JSON is UTF-8 whatever the locale
+        json.loads(raw)
+
+
+def test_half_a_character_is_escaped(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    put(json.dumps({"file": "caf\udce9 猫"}, ensure_ascii=False))
+    raw = capfdbinary.readouterr().out
+    assert raw == b'{"file": "caf\\udce9 \xe7\x8c\xab"}\n' and json.loads(raw) == {"file": "caf\udce9 猫"}
 
 
 # -- disks
@@ -540,6 +555,15 @@ def test_a_run_that_was_moved(run: Path, tmp_path: Path, capsys: Capture) -> Non
     told = said(capsys, "resume", "moved", "--quiet", code=0)
     assert told["run"] == "moved" and told["report"] == "moved/report.html"
     assert said(capsys, "evaluate", "moved", tmp_path / "photos", "--quiet", code=0)["run"] == "moved"
+
+
+def test_a_run_that_has_not_ended_says_so(run: Path, tmp_path: Path, capsys: Capture) -> None:
+    photo = tmp_path / "photos" / "cat" / "0.png"
+    assert not any("not ended" in note for note in said(capsys, "evaluate", run, "--quiet", code=0)["notes"])
+    unfinished(run)
+    assert f"matinee resume {run}" in said(capsys, "evaluate", run, "--quiet", code=0)["notes"][0]
+    assert main(["predict", str(run), str(photo), "--quiet"]) == 0
+    assert "has not ended" in capsys.readouterr().err
 
 
 def test_a_source_that_has_gone_or_changed(run: Path, tmp_path: Path, capsys: Capture) -> None:

@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from matinee.core import registry
-from matinee.core.command import Answer, Call, Command
+from matinee.core.command import Answer, Call, Command, put
 from matinee.core.errors import Interrupted, MatineeError, SettingsError
 from matinee.core.processes import speaks
 from matinee.core.progress import Progress
@@ -41,8 +41,8 @@ def main(words: Sequence[str] | None = None) -> int:
         answer = _dispatch(words, began)
         if answer is None:
             return 0
-        text = json.dumps(_finite(answer.value), ensure_ascii=True) if as_json else answer.text
-        return answer.code if _put(text) else 1
+        text = json.dumps(_finite(answer.value), ensure_ascii=False) if as_json else answer.text
+        return answer.code if _put(text, as_json) else 1
     except Interrupted as error:
         if speaks():
             _complain(str(error), as_json)
@@ -66,10 +66,12 @@ def main(words: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _put(text: str) -> bool:
+def _put(text: str, as_json: bool) -> bool:
     """Print the answer; False where standard output does not take it, which is told, unless its reader has gone."""
     try:
-        if text and speaks():
+        if speaks() and as_json:
+            put(text)
+        elif speaks() and text:
             print(printable(text), flush=True)
     except BrokenPipeError:
         _forget_output()
@@ -114,7 +116,7 @@ def _complain(words: str, as_json: bool) -> None:
     with suppress(OSError):  # the exit code says it all the same
         print(printable(f"matinee: {words}"), file=sys.stderr, flush=True)
     if as_json:
-        _put(json.dumps({"error": words}, ensure_ascii=True))
+        _put(json.dumps({"error": words}, ensure_ascii=False), True)
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:

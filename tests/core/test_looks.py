@@ -12,6 +12,7 @@ import matinee
 from matinee.core.loop import _Training, fit
 from matinee.core.progress import Progress
 from matinee.core.runs import Run
+from matinee.core.storage import read_json
 from matinee.core.task import Data
 from matinee.core.train_settings import TrainSettings
 
@@ -29,6 +30,18 @@ def test_without_a_step_the_model_is_what_the_first_look_made(toy: Data, quiet: 
     again = matinee.load(tmp_path / "run")
     for name, tensor in model.network.state_dict().items():
         assert torch.equal(tensor, again.network.state_dict()[name])
+
+
+def test_no_steps_for_a_network_that_needs_some_are_told(
+    toy: Data, quiet: Progress, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    matinee.train(toy, epochs=0, out=tmp_path / "run", progress=quiet)
+    task = chosen(toy).task
+    expected = task.advice(len(toy.train)).get("epochs") != 0
+    assert ("no step was asked for" in capsys.readouterr().err) == expected
+    notes, page = read_json(tmp_path / "run" / "result.json")["notes"], (tmp_path / "run" / "report.html").read_text()
+    assert any("learns by steps" in note for note in notes) == expected
+    assert ("computed from the training examples at a look" in page) != expected
 
 
 def test_a_network_with_nothing_to_train_is_scored_and_kept(toy: Data) -> None:

@@ -18,8 +18,10 @@ import torch
 from PIL import Image
 
 import matinee
-from matinee.core import processes
-from matinee.core.errors import SettingsError
+from matinee.core import optimisers, processes
+from matinee.core.errors import MatineeError, SettingsError
+from matinee.core.gradients import Gradients
+from matinee.core.loop import fit
 from matinee.core.processes import ALONE, STEP, Processes, current, joined
 from matinee.core.progress import Progress
 from matinee.core.runtime import machine
@@ -138,6 +140,7 @@ def test_gradients_statistics_and_rows_are_those_of_the_whole_batch(room: Room) 
     told = json.loads(out.strip().splitlines()[-1])
     assert told.pop("bfloat16") < 0.01
     assert told.pop("waits") == [STEP.total_seconds()] * 3
+    assert told.pop("threads") == 0  # one that is at work when the interpreter ends aborts the process
     assert told.pop("held") == pytest.approx(0.5, abs=0.01)
     assert told.pop("rows") == list(range(7))
     assert told.pop("absent") == [True, True]
@@ -229,6 +232,53 @@ def test_an_error_leaves_the_network_as_it_was(learns: bool, monkeypatch: pytest
         raise KeyError
     assert [type(module) for module in network.modules()] == kinds
     assert not any(parameter._post_accumulate_grad_hooks for parameter in network.parameters())  # type: ignore[attr-defined]
+
+
+def test_an_error_before_the_first_step_leaves_the_network_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_now", [Pretended(0, 2)])
+    data = ImageClassification(network="small").toy()
+    network = data.task.build()
+    kinds = [type(module) for module in network.modules()]
+
+    def fail(*words: object, **named: object) -> None:
+        raise SettingsError("no such rule")
+
+    monkeypatch.setattr(optimisers, "build", fail)
+    with pytest.raises(SettingsError, match="no such rule"):
+        fit(data, network, TrainSettings(epochs=1, device="cpu").advised({}))
+    assert [type(module) for module in network.modules()] == kinds
+    assert not any(p._post_accumulate_grad_hooks for p in network.parameters())  # type: ignore[attr-defined]
+
+
+def test_a_process_that_has_gone_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[object] = []
+
+    def gone(*tensors: object, group: object = None) -> None:
+        waited.append(group)
+        raise RuntimeError("[gloo/pair.cc:544] Connection closed by peer [127.0.0.1]:1234")
+
+    monkeypatch.setattr(torch.distributed, "all_gather", gone)
+    group = Processes(0, 2, steps="ten minutes")
+    for ask in (lambda: group.told("a"), lambda: group.agreeing("other files", "a"), lambda: group.leading(int)):
+        with pytest.raises(MatineeError, match=r"Connection closed by peer.*matinee resume"):
+            ask()
+    assert waited == ["ten minutes", "ten minutes", None]  # what the first one does alone may be long
+
+
+def test_a_sum_that_nobody_answers_keeps_its_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    parameter, kept = torch.nn.Parameter(torch.ones(2)), []
+
+    class Slow:
+        def wait(self) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda *tensors, **named: Slow())
+    monkeypatch.setattr("matinee.core.gradients.abandon", kept.append)
+    gradients = Gradients([parameter], Processes(0, 2, gradients="its group"))
+    with pytest.raises(KeyboardInterrupt):
+        gradients.backward((parameter * 2).sum())
+    gradients.close()
+    assert kept == ["its group"]
 
 
 def test_a_device_for_each_process_is_not_one_for_all(quiet: Progress, monkeypatch: pytest.MonkeyPatch) -> None:

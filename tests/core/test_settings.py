@@ -18,7 +18,7 @@ from matinee.core.train_settings import TrainSettings
 class Dials:
     dropout: float = setting(0.0, "dropout is a share of units", low=0, high=0.9)
     size: int | None = setting(None, "side", low=1, high=64)
-    shape: str = setting("round", "form", choices=("round", "square"))
+    shape: str = setting("round", "form", choices={"round": ("circle",), "square": ()})
     loud: bool = setting(False, "noise")
     names: tuple[str, ...] = ()
 
@@ -30,6 +30,16 @@ def test_an_error_says_what_was_given_what_is_allowed_and_what_to_do() -> None:
         build(Dials, {"dropuot": 1})
     with pytest.raises(SettingsError, match="Did you mean square"):
         build(Dials, {"shape": "sqare"})
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [("Sqare", "Did you mean square"), ("circle-2", "Did you mean round"), ("spare", ""), ("cube", "")],
+)
+def test_only_what_is_near_or_meant_is_suggested(word: str, hint: str) -> None:
+    with pytest.raises(SettingsError, match="one of round, square") as error:
+        build(Dials, {"shape": word})
+    assert hint in str(error.value) and ("Did you mean" in str(error.value)) == bool(hint)
 
 
 @pytest.mark.parametrize("value", ["many", "1.5", 2.5, True, "", [], {}, float("nan")])

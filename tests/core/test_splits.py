@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from matinee.core.duplicates import groups
-from matinee.core.splits import Splits, divide, held_back
+from matinee.core.splits import Splits, divide, held_back, layers
 
 
 def alone(count: int) -> np.ndarray:
@@ -19,6 +19,14 @@ def test_every_class_gives_its_share() -> None:
     labels = np.repeat([0, 1, 2], [1000, 100, 10])
     away = held_back(labels, alone(1110), 0.2, 0)
     assert [away[labels == c].sum() for c in range(3)] == [200, 20, 2]
+
+
+def test_numbers_are_divided_low_and_high_alike() -> None:
+    values = np.random.default_rng(0).lognormal(0, 1, 203)
+    assert set(np.bincount(layers(values))) <= {40, 41}
+    assert np.unique(layers(np.r_[np.zeros(90), np.arange(1, 11)])).size == 2 and layers(np.zeros(0)).size == 0
+    away = held_back(layers(values), alone(203), 0.1, 0)
+    assert [int((away & (layers(values) == layer)).sum()) for layer in range(5)] == [4] * 5
 
 
 def test_the_seed_alone_decides() -> None:

@@ -16,8 +16,8 @@ from matinee.cli import main
 from matinee.core.errors import DataError, SettingsError
 from matinee.core.measuring import collect
 from matinee.core.progress import Progress
-from matinee.core.ranking import difference
 from matinee.core.runtime import machine
+from matinee.media.ranking_scores import difference
 from matinee.tasks.recommendation import RANKING, Recommendation
 
 STEPS = {"pairwise": 8, "autoencoder": 8, "graph": 5, "sequence": 8, "blend": 4}

@@ -95,6 +95,23 @@ def test_broken_files_one_class_and_imbalance_are_told(photos: Path, tmp_path: P
     assert kinds(tmp_path / "one", quiet)["one-class"] == "error"
 
 
+def test_groups_that_are_the_classes_leave_nothing_to_score_on(photos: Path, quiet: Progress) -> None:
+    def told(groups: str) -> dict[str, str]:
+        return {p.kind: p.words for p in matinee.check(matinee.read(photos, groups=groups, progress=quiet)).problems}
+
+    found = told("(cat|dog)/")
+    assert "every class lies in one group" in found["no-test"] and "no-valid" in found
+    assert not told("/(.)").keys() & {"no-test", "no-valid"}
+    found = told("(cat/|dog/.)")
+    assert "1 of 2 classes have no example in the test split" in found["no-test"] and found["no-test"].endswith("cat.")
+
+
+def test_too_few_to_hold_any_back_are_told(tmp_path: Path, quiet: Progress) -> None:
+    for number in range(2):
+        picture(tmp_path / "two" / ("cat", "dog")[number] / f"{number}.png", number)
+    assert kinds(tmp_path / "two", quiet)["no-test"] == "warning"
+
+
 def test_great_imbalance_is_a_warning(toy: Data) -> None:
     labels = toy.task.labels(toy.train)
     if labels is None:

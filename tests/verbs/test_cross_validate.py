@@ -13,6 +13,7 @@ from matinee.core.examples import Examples
 from matinee.core.meter import Score
 from matinee.core.progress import Progress
 from matinee.core.task import Data
+from matinee.tasks.table_prediction import TablePrediction
 from matinee.verbs.cross_validate import CrossValidation, _fold, _folds, _pool, cross_validate
 
 
@@ -39,6 +40,16 @@ def test_folds_are_even_and_keep_groups_whole(toy: Data) -> None:
     parts = _fold(grouped, grouped_pool, numbers == 0, whole, 0).splits().values()
     seen = [set(columns["group"][part.rows].tolist()) for part in parts]
     assert not (seen[0] & seen[1] or seen[0] & seen[2] or seen[1] & seen[2])
+
+
+def test_folds_have_low_and_high_numbers_alike() -> None:
+    numbers = np.random.default_rng(0).lognormal(0, 1, 200)
+    columns = {"values": np.arange(200, dtype=np.float32)[:, None], "number": numbers}
+    rows = np.split(np.arange(200), [150, 170])
+    data = Data(TablePrediction(), *(Examples(columns, part) for part in rows))
+    folds = _folds(data, _pool(data), 4)[0]
+    high = numbers > np.quantile(numbers, 0.8)
+    assert np.bincount(folds[high]).tolist() == [10] * 4 and np.bincount(folds).tolist() == [50] * 4
 
 
 def test_what_the_source_holds_back_is_left_alone(toy: Data) -> None:

@@ -14,12 +14,14 @@ from PIL import Image
 
 import matinee
 from matinee.cli import main
+from matinee.core.evaluation import Evaluation, difference
 from matinee.core.examples import Examples
 from matinee.core.meter import Meter, Rows, Score, intervals, margin, wilson
 from matinee.core.progress import Progress
 from matinee.core.scores import ClassificationMeter
 from matinee.core.settings import from_json, to_json
 from matinee.core.task import Data
+from matinee.verbs.evaluate import _cautions
 
 
 def test_scores_come_with_intervals_and_rivals(toy: Data, quiet: Progress) -> None:
@@ -90,6 +92,19 @@ def test_what_a_model_is_surely_better_than_is_said() -> None:
     assert told.to_json()["margins"]["linear"]["low"] == -0.1
 
 
+def test_shares_and_their_differences_have_the_same_units_everywhere() -> None:
+    by = Score(0.0167, 0.002, 0.031)
+    told = Evaluation({"accuracy": Score(0.96, 0.94, 0.97)}, {"linear": {"accuracy": 0.9433}}, 360, "test", 1.0,
+                      shares=frozenset({"accuracy"}), margins={"linear": by})  # fmt: skip
+    assert "accuracy  96.00 %  94.00 % to 97.00 %  94.33 %" in str(told)
+    assert "accuracy by 1.67 points (95 % interval of the difference 0.20 to 3.10 points" in told.better()[0]
+    worse = {"linear": Score(-0.01, -0.04, 0.02)}
+    (note,) = _cautions("accuracy", (Score(0.5, 0.4, 0.6), True), worse, {"linear": {"accuracy": 0.51}}, {})
+    assert note.startswith("accuracy 50.00 % is not surely better than linear (51.00 %)")
+    assert note.endswith("the difference is -4.00 to 2.00 points (95 %).")
+    assert difference(by, False) == ("0.0167", "0.0020 to 0.0310")
+
+
 def test_wilson_against_the_published_formula() -> None:
     low, high = wilson(1.0, 10)
     assert high == pytest.approx(1.0) and low == pytest.approx(0.7225, abs=1e-4)
@@ -124,6 +139,24 @@ def test_scores_of_a_classifier_against_scikit_learn() -> None:
     assert scores["ece"] == pytest.approx(abs(0.8 - (truth == answer).mean()))
     confusion = ClassificationMeter("abcde").confusion(rows_of(truth.tolist(), answer.tolist()))
     assert (confusion == metrics.confusion_matrix(truth, answer)).all()
+
+
+@pytest.mark.parametrize("heat", [1.0, 2.0])
+def test_the_interval_of_the_calibration_error_holds_the_figure_and_the_truth(heat: float) -> None:
+    meter, generator, inside = ClassificationMeter("ab"), np.random.default_rng(2), 0
+
+    def answered(count: int) -> Rows:
+        chance = 1 - 0.5 * generator.beta(2, 3, count)
+        told = 1 / (1 + ((1 - chance) / chance) ** heat)  # heat 1: as sure as it is right
+        rows = rows_of([0] * count, (generator.random(count) > chance).astype(int).tolist())
+        return {**rows, "confidence": told}
+
+    truth = meter.score(answered(400_000))["ece"] if heat > 1 else 0.0
+    for seed in range(40):
+        score = intervals(meter, answered(300), draws=100, seed=seed)["ece"]
+        assert 0 <= score.low <= score.value <= score.high
+        inside += score.low <= truth <= score.high
+    assert inside >= 36
 
 
 def test_the_bootstrap_covers_the_truth() -> None:

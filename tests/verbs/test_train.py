@@ -64,6 +64,14 @@ def test_the_run_folder_holds_all_that_a_run_was(toy: Data, quiet: Progress, tmp
     assert again.answer(batch.inputs) == model.answer(batch.inputs)
 
 
+def test_the_epoch_that_was_kept_is_marked(quiet: Progress, tmp_path: Path) -> None:
+    matinee.train(ImageClassification().toy(), epochs=3, out=tmp_path / "run", progress=quiet)
+    kept = json.loads((tmp_path / "run" / "result.json").read_text())["kept_epoch"]
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert 1 <= kept <= 3 and f"Kept are the weights at the end of epoch {kept}, chosen by accuracy" in page
+    assert page.count("<td>kept</td>") == 1 and "FILE..." in page
+
+
 def test_a_minute_is_a_minute(toy: Data, quiet: Progress, tmp_path: Path) -> None:
     import time
 

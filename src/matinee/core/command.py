@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -38,6 +39,18 @@ class Call:
     began: float = 0.0
     settings: Mapping[str, Any] = field(default_factory=dict)
     tasks: Mapping[str, Any] = field(default_factory=dict)
+
+
+def put(words: str) -> None:
+    """Print lines of JSON as UTF-8, whatever the locale; half a character is escaped, as JSON escapes it."""
+    raw = words.encode("utf-8", "backslashreplace") + b"\n"
+    stream = getattr(sys.stdout, "buffer", None)
+    if stream is None:  # a Python program has put something else in its place
+        print(raw.decode(), flush=True)
+        return
+    sys.stdout.flush()
+    stream.write(raw)
+    stream.flush()
 
 
 def argument(help: str, *, name: str = "", many: bool = False, optional: bool = False) -> Any:

@@ -19,6 +19,18 @@ def names_of(rivals: Sequence[str]) -> dict[str, str]:
     return dict(zip((TRIVIAL, LINEAR), rivals, strict=True))
 
 
+def figure(value: float, share: bool) -> str:
+    """A score in a few characters: as so much of 100 % where it is a share of a whole."""
+    return "n/a" if math.isnan(value) else f"{100 * value:.2f} %" if share else f"{value:.4f}"
+
+
+def difference(by: Score, share: bool) -> tuple[str, str]:
+    """A difference of two scores, and from where to where it lies with 95 % confidence; in points between shares."""
+    value, low, high = (f"{100 * each:.2f}" if share else f"{each:.4f}" for each in (by.value, by.low, by.high))
+    unit = " points" if share else ""
+    return f"{value}{unit}", f"{low} to {high}{unit}"
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """The scores of a model on examples.
@@ -46,11 +58,11 @@ class Evaluation:
     def better(self) -> list[str]:
         """A sentence for each baseline that the model is surely better than."""
         first = next(iter(self.scores), "")
+        ahead = {name: difference(by, first in self.shares) for name, by in self.margins.items() if by.low > 0}
         return [
-            f"surely better than {self.names.get(name, name)}: {first.replace('_', ' ')} by {score.value:.4f} (95 % "
-            f"interval of the difference {score.low:.4f} to {score.high:.4f}, both drawn again together)"
-            for name, score in self.margins.items()
-            if score.low > 0
+            f"surely better than {self.names.get(name, name)}: {first.replace('_', ' ')} by {by} (95 % interval of the "
+            f"difference {span}, both drawn again together)"
+            for name, (by, span) in ahead.items()
         ]
 
     def to_json(self) -> dict[str, Any]:
@@ -71,9 +83,9 @@ class Evaluation:
         rows = [
             [
                 name.replace("_", " "),
-                f"{score.value:.4f}",
-                f"{score.low:.4f} to {score.high:.4f}",
-                *(f"{scores.get(name, math.nan):.4f}" for scores in self.baselines.values()),
+                figure(score.value, name in self.shares),
+                f"{figure(score.low, name in self.shares)} to {figure(score.high, name in self.shares)}",
+                *(figure(scores.get(name, math.nan), name in self.shares) for scores in self.baselines.values()),
             ]
             for name, score in self.scores.items()
         ]

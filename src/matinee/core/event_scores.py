@@ -75,6 +75,10 @@ class EventMeter(Meter):
         names += ["cost"] if self.costs != (1.0, 1.0) else []
         return (self.first, *(name for name in names if name != self.first))
 
+    def gaps(self, rows: Rows) -> dict[str, Array]:
+        """As for any classifier."""
+        return self._classes.gaps(rows)
+
     def detail(self, rows: Rows) -> dict[str, Any]:
         """Scores per class and the confusion matrix."""
         return {"event": self.names[1], **self._classes.detail(rows)}

@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from matinee.core.processes import Processes
+from matinee.core.processes import Processes, abandon
 
 BUCKET = 2**22  # bytes that are sent at once: large enough to be worth it, small enough to leave early
 
@@ -68,6 +68,8 @@ class Gradients:
 
     def close(self) -> None:
         """Leave the parameters as they were found."""
+        if self._works:
+            abandon(self._group.gradients)
         for hook in self._hooks:
             hook.remove()
 

@@ -132,10 +132,14 @@ class _Training:
         self.machine = machine(settings.device, settings.precision, settings.threads)
         # The last batch of a pass is dropped where it is not full, unless it is the only one.
         self.size = max(1, min(max(int(settings.batch_size or 1), processes.current().size), len(data.train)))
-        self.team = Team(network, self.machine, settings, self.size)
         self.select = selecting(data.task.meter(), settings.select)
+        self.team = Team(network, self.machine, settings, self.size)
+        with self.team.unless_it_fails():
+            self._begin(network, settings, budget)
+
+    def _begin(self, network: nn.Module, settings: TrainSettings, budget: float) -> None:
         self.parameters = [p for p in network.parameters() if p.requires_grad]
-        steps = data.task.steps(data.train, self.size)
+        steps = self.data.task.steps(self.data.train, self.size)
         self.now = Standing(Plan.of(steps, settings.epochs if self.parameters else 0, budget))
         self.optimiser = optimisers.build(
             str(settings.optimiser),
@@ -298,8 +302,7 @@ class _Training:
                 f"{self.settings.learning_rate:g} is too high for this. Try --learning-rate "
                 f"{float(self.settings.learning_rate or 0) / 10:g}."
             )
-        began, per_step = self.spent(), self._per_step()
-        valid = self.data.valid
+        began, per_step, valid = self.spent(), self._per_step(), self.data.valid
         with self.average.worn():
             scores = measure(self.data.task, self.network, valid, self.machine) if len(valid) else {}
             self._remember(scores)

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from matinee.core import processes
+from matinee.core import evaluation, processes
 from matinee.core.errors import SettingsError
 from matinee.core.examples import Examples
 from matinee.core.meter import Meter
@@ -29,7 +29,7 @@ def selecting(meter: Meter, wanted: str) -> str:
 
 def figure(meter: Meter, name: str, value: float) -> str:
     """A score in a few characters: a share of 100 %, unless less is better or it has a unit of its own."""
-    return f"{100 * value:.2f} %" if meter.shares([name]) else f"{value:.4f}"
+    return evaluation.figure(value, bool(meter.shares([name])))
 
 
 def luck(meter: Meter, name: str, best: float, examples: int) -> float:

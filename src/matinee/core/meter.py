@@ -55,6 +55,10 @@ class Meter(ABC):
     def names_of_scores(self) -> Sequence[str]:
         """The names that `score` gives, the selecting one first."""
 
+    def gaps(self, rows: Rows) -> dict[str, Array]:
+        """Name of a biased score -> the numbers whose sizes add up to it, as far as there are such."""
+        return {}
+
     def detail(self, rows: Rows) -> dict[str, Any]:
         """What else a program may want to know (per-class scores, confusion), as JSON."""
         return {}
@@ -119,7 +123,11 @@ def wilson(share: float, count: int) -> tuple[float, float]:
 
 
 def intervals(meter: Meter, rows: Rows, *, draws: int = 1000, seed: int = 0) -> dict[str, Score]:
-    """Each score with a 95 % interval: Wilson for shares, else the percentile bootstrap over examples (Efron, 1979)."""
+    """Each score with a 95 % interval: Wilson for shares, else the percentile bootstrap over examples (Efron, 1979).
+
+    A sum of sizes (`Meter.gaps`) is too high by chance alone, and higher still on examples drawn again. Its interval
+    reaches down by what chance makes of such a sum where there is no gap, and up by how far the draws scatter.
+    """
     values = meter.score(rows)
     count = len(next(iter(rows.values()))) if rows else 0
     if count == 0:
@@ -127,18 +135,26 @@ def intervals(meter: Meter, rows: Rows, *, draws: int = 1000, seed: int = 0) -> 
     draws = max(100, min(draws, 20_000_000 // count))
     generator = np.random.default_rng(seed)
     drawn: dict[str, list[float]] = {name: [] for name in values if name not in meter.proportions}
+    gaps = meter.gaps(rows)
+    chance: dict[str, list[float]] = {name: [] for name in gaps}
     for _ in range(draws if drawn else 0):
         pick = generator.integers(0, count, count)
-        again = meter.score({name: column[pick] for name, column in rows.items()})
+        picked = {name: column[pick] for name, column in rows.items()}
+        again = meter.score(picked)
         for name, sample in drawn.items():
             sample.append(again[name])
+        for name, other in meter.gaps(picked).items():
+            chance[name].append(float(np.abs(other - gaps[name]).sum()))
     scores = {}
     for name, value in values.items():
         if name in meter.proportions:
             low, high = wilson(value, count)
         else:
             low, high = _percentiles(drawn[name])
-            if name in meter.biased:  # drawn values lie too high: the interval is their mirror image (Efron, 1979)
+            if name in chance:
+                low = max(0.0, value - _percentiles(chance[name])[1])
+                high = value + high - float(np.mean(drawn[name]))
+            elif name in meter.biased:  # drawn values lie too high: the interval is their mirror image (Efron, 1979)
                 low, high = max(0.0, 2 * value - high), max(0.0, 2 * value - low)
             elif low == high and 0 <= value <= 1 and meter.shares([name]):
                 low, high = wilson(value, count)  # all right or all wrong: drawing again never shows anything else

@@ -27,6 +27,7 @@ from matinee.core.registry import trusted_task_class
 from matinee.core.settings import from_json, to_json
 from matinee.core.storage import (
     HEADER_LIMIT,
+    nearby,
     read_json,
     read_tensors,
     sha256_of,
@@ -226,7 +227,8 @@ def _bundle_folder(path: Path) -> tuple[Path, Path | None]:
                 return path / name, path
         raise BundleError(f"{path}: this run has not ended, so there is no model yet. To go on: matinee resume {path}")
     if not path.is_dir():
-        raise BundleError(f"{path}: this is not a run folder or a model folder.")
+        what = "this is not a run folder or a model folder" if path.exists() else "there is no such folder"
+        raise BundleError(f"{path}: {what}.{'' if path.exists() else nearby(path, 'runs')}")
     if not (path / "config.json").is_file():
         raise BundleError(f"{path}: there is no model here (no config.json, no settings.json).")
     run = path.parent if (path.parent / "settings.json").is_file() else None

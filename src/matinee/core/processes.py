@@ -69,18 +69,22 @@ class Processes:
         import torch
 
         numbers = torch.tensor(values, dtype=torch.float64)
-        torch.distributed.all_reduce(numbers, group=self.steps)
+        with _heard():
+            torch.distributed.all_reduce(numbers, group=self.steps)
         return numbers.tolist()
 
     def told(self, text: str) -> str:
-        """The first process's text, on every process."""
+        """The first process's text, on every process; all must be here within STEP."""
         return text if self.alone else self.all_told(text if self.first else "")[0]
 
     def all_told(self, text: str) -> list[str]:
-        """Every process's text, by rank."""
+        """Every process's text, by rank; all must be here within STEP."""
+        return self._texts(text, self.steps)
+
+    def _texts(self, text: str, group: Any) -> list[str]:
         import numpy as np
 
-        parts = self._parts(np.frombuffer(text.encode(), np.uint8))
+        parts = self._parts(np.frombuffer(text.encode(), np.uint8), group)
         return [part.tobytes().decode() for part in parts]
 
     def gathered(self, rows: Array) -> Array:
@@ -91,7 +95,7 @@ class Processes:
 
         return np.concatenate(self._parts(rows, self.steps))
 
-    def _parts(self, rows: Array, group: Any = None) -> list[Array]:
+    def _parts(self, rows: Array, group: Any) -> list[Array]:
         """Every process's array (any number, ...) by rank; all must have one type and one shape of a row."""
         if self.alone:
             return [rows]
@@ -99,14 +103,16 @@ class Processes:
         import torch
 
         counts = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
-        torch.distributed.all_gather(counts, torch.tensor([len(rows)]), group=group)
+        with _heard():
+            torch.distributed.all_gather(counts, torch.tensor([len(rows)]), group=group)
         longest = max(int(count) for count in counts)
         mine = np.zeros((longest, *rows.shape[1:]), rows.dtype)
         mine[: len(rows)] = rows
         # As bytes: not every library sums or sends every type.
         flat = torch.from_numpy(mine.reshape(-1).view(np.uint8))
         parts = [torch.empty_like(flat) for _ in range(self.size)]
-        torch.distributed.all_gather(parts, flat, group=group)
+        with _heard():
+            torch.distributed.all_gather(parts, flat, group=group)
         shaped = [part.numpy().view(rows.dtype).reshape(mine.shape) for part in parts]
         return [part[: int(count)] for part, count in zip(shaped, counts, strict=True)]
 
@@ -124,7 +130,8 @@ class Processes:
             else:
                 tensor = torch.empty(shape, dtype=getattr(torch, kind))
             if tensor.numel():
-                torch.distributed.broadcast(tensor.view(-1).view(torch.uint8), 0)
+                with _heard():
+                    torch.distributed.broadcast(tensor.view(-1).view(torch.uint8), 0, group=self.steps)
             yield name, tensor
 
     def equalise(self, tensors: Mapping[str, Tensor]) -> None:
@@ -140,7 +147,8 @@ class Processes:
     def leading(self, work: Callable[[], Result], leads: bool | None = None) -> Result | None:
         """What `work` gives on the first process (or on those with `leads`); the others wait for it and get None.
 
-        A MatineeError there is raised on every process.
+        They wait for READING, as the work may be long; a process that has ended is noticed at once. A MatineeError
+        there is raised on every process.
         """
         if self.alone:
             return work()
@@ -150,7 +158,7 @@ class Processes:
                 result = work()
             except MatineeError as caught:
                 error = caught
-        said = self.all_told(json.dumps([type(error).__name__, str(error)]) if error is not None else "")
+        said = self._texts(json.dumps([type(error).__name__, str(error)]) if error is not None else "", None)
         if error is not None:
             raise error
         for kind, words in (json.loads(text) for text in said if text):
@@ -179,6 +187,19 @@ class Processes:
 ALONE = Processes()
 _KINDS = {kind.__name__: kind for kind in (errors.DataError, errors.BundleError, errors.SettingsError)}
 _now = [ALONE]  # those that train together now; the last one counts
+
+
+@contextmanager
+def _heard() -> Iterator[None]:
+    """Raises MatineeError where another process has ended, or does not answer for as long as the group waits."""
+    try:
+        yield
+    except RuntimeError as error:
+        why = str(error).strip().splitlines()[-1][:200] if str(error).strip() else "no answer"
+        raise MatineeError(
+            f"another process of this job has ended or does not answer ({why}). What the first one to fail said is the "
+            "reason. Mend it and start the job again; `matinee resume` goes on where the run's checkpoint stands."
+        ) from error
 
 
 def current() -> Processes:
@@ -266,8 +287,25 @@ def _meeting(store: Any, rank: int, size: int) -> str:
     return mine
 
 
+def abandon(group: Any) -> None:
+    """Never wait for what is under way in a group: an error has ended this process's work, and nobody may answer.
+
+    A group waits for its sums when it goes, also where the interpreter ends, while the others wait for this process to
+    end. It must therefore never go.
+    """
+    import ctypes
+
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(group))
+
+
 def _leave() -> None:
+    """End the groups, and their threads: one that lets go of a tensor while the interpreter ends aborts the process."""
+    import gc
+
     import torch.distributed as dist
 
+    _now[:] = [ALONE]
+    _group.cache_clear()  # a group goes, and its threads end, when nobody holds it any more
     if dist.is_initialized():
         dist.destroy_process_group()
+    gc.collect()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +13,11 @@ from typing import Any
 from matinee.core.errors import DataError, SettingsError
 from matinee.core.progress import Progress
 from matinee.core.registry import names, task_class
-from matinee.core.settings import build, flag, rules, to_json
+from matinee.core.settings import build, flag, rules, slip, to_json
+from matinee.core.storage import nearby
 from matinee.core.task import Data, Task
+
+LOOK = 2_000  # entries of a folder that are looked at to say what lies there
 
 
 def read(source: str | Path, *, task: str | None = None, progress: Progress | None = None, **settings: Any) -> Data:
@@ -30,7 +36,11 @@ def read(source: str | Path, *, task: str | None = None, progress: Progress | No
     strangers = [name for name in known if name not in rules(kind)]
     if strangers:
         raise SettingsError(f"{flag(strangers[0])} is not a setting of {task_name(kind)}.")
-    data = build(kind, known).read(str(source), progress or Progress())
+    try:
+        data = build(kind, known).read(str(source), progress or Progress())
+    except DataError as error:
+        near = "" if Path(source).exists() else nearby(Path(source))
+        raise (DataError(f"{str(error).rstrip('.')}.{near}") if near else error) from None
     if why:
         taken = {"taken for": f"{why} (no other task fits; --task names one all the same)"}
         data = replace(data, origin=replace(data.origin, facts={**taken, **data.origin.facts}))
@@ -55,11 +65,39 @@ def _recognised(source: str) -> tuple[type[Task], str]:
         raise DataError(f"{source}: this could be {said}. Say which: {flags}.")
     if not Path(source).exists():
         known = [sample for kind in kinds.values() for sample in kind.samples]
-        raise DataError(f"{source}: no such file or folder, nor one of the names {', '.join(known)}.")
+        near = nearby(Path(source)) or slip(source, known)
+        raise DataError(f"{source}: no such file or folder, nor one of the names {', '.join(known)}.{near}")
     if not os.access(source, os.R_OK | (os.X_OK if Path(source).is_dir() else 0)):
         raise DataError(f"{source}: no permission to read this. Change its permissions, or ask its owner.")
-    layouts = "\n".join(kind.layout for kind in kinds.values())
-    raise DataError(f"{source}: no task reads what lies there. What is expected:\n{layouts}")
+    raise DataError(f"{source}: {_misfit(source, list(kinds.values()))}")
+
+
+def _misfit(source: str, kinds: Sequence[type[Task]]) -> str:
+    """Why no task reads a source that is there: what it lacks to be one of theirs, else what each of them reads."""
+    there = _what_lies_there(Path(source))
+    if there.startswith("empty"):
+        return f"{there[6:]} is empty: there is nothing to learn from. Put examples into it, or name another source."
+    told = dict.fromkeys(words for kind in kinds if (words := kind.lacks(source)))
+    if told:
+        return " Or: ".join(told)
+    layouts = "\n".join(kind.layout.split("\n")[0] for kind in kinds)
+    return f"no task reads this ({there}). What they read looks like one of these:\n{layouts}"
+
+
+def _what_lies_there(path: Path) -> str:
+    """A file or a folder in a few words, "empty ..." where nothing is in it."""
+    if not path.is_dir():
+        size, kind = path.stat().st_size, path.suffix.lower()[:20]
+        return f"a file of {size:,} bytes{f', {kind} by its name' if kind else ''}" if size else "empty the file"
+    with os.scandir(path) as found:
+        entries = [entry for entry in itertools.islice(found, LOOK) if not entry.name.startswith(".")]
+    if not entries:
+        return "empty the folder"
+    folders = sum(entry.is_dir() for entry in entries)
+    endings = Counter(Path(entry.name).suffix.lower()[:20] or "no ending" for entry in entries if not entry.is_dir())
+    files = ", ".join(f"{count:,} {ending}" for ending, count in endings.most_common(4))
+    parts = [f"{folders:,} folder{'s'[: folders > 1]}"] if folders else []
+    return "a folder with " + " and ".join([*parts, *([f"files: {files}"] if files else [])])
 
 
 def task_name(kind: type[Task]) -> str:

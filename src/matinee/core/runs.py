@@ -31,7 +31,7 @@ from matinee.core.errors import BundleError, Interrupted, MatineeError, Settings
 from matinee.core.ledger import Entry
 from matinee.core.plan import Event
 from matinee.core.processes import job, restarts
-from matinee.core.storage import read_json, read_tensors, unwritable, write_bytes, write_json, write_tensors
+from matinee.core.storage import nearby, read_json, read_tensors, unwritable, write_bytes, write_json, write_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -104,7 +104,8 @@ class Run:
     def open(folder: Path) -> Run:
         """A run folder that exists. Raises BundleError for anything else."""
         if not (folder / "settings.json").is_file():
-            raise BundleError(f"{folder}: this is not a run folder (there is no settings.json in it).")
+            what = "this is not a run folder (there is no settings.json in it)" if folder.exists() else "no such folder"
+            raise BundleError(f"{folder}: {what}.{'' if folder.exists() else nearby(folder, 'runs')}")
         return Run(folder)
 
     @property

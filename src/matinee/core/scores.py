@@ -81,7 +81,7 @@ class ClassificationMeter(Meter):
         if "shares" in rows:
             each = [auroc(truth == code, rows["shares"][:, code]) for code in np.unique(truth)]
             scores["auroc"] = float(np.mean(each))
-        scores["ece"] = _calibration_error(rows["confidence"], truth == answer)
+        scores["ece"] = float(np.abs(self.gaps(rows)["ece"]).sum())
         scores["nll"] = float(rows["nll"].mean(dtype=np.float64))
         return scores
 
@@ -90,6 +90,11 @@ class ClassificationMeter(Meter):
         many = ("top5",) if len(self.names) > MANY_CLASSES else ()
         ranks = ("auroc",) if self.ranked else ()
         return ("accuracy", "balanced_accuracy", "precision", "recall", "f1", *many, *ranks, "ece", "nll")
+
+    def gaps(self, rows: Rows) -> dict[str, Array]:
+        """Of the calibration error: in each bin of confidence (BINS,) by how much it is above the share right."""
+        count, confidence, right = _binned(rows["confidence"], rows["truth"] == rows["answer"])
+        return {"ece": (confidence - right) / max(1, int(count.sum()))}
 
     def _counts(self, truth: Array, answer: Array) -> tuple[Array, Array, Array]:
         classes = len(self.names)
@@ -187,13 +192,14 @@ def temperature(logits: torch.Tensor, targets: torch.Tensor) -> float:
     return float(10.0 ** ((low + high) / 2))
 
 
-def _bins(confidence: Array, right: Array) -> list[tuple[float, float, int]]:
-    """(mean confidence, share right, examples) of each bin of equal width that is not empty."""
+def _binned(confidence: Array, right: Array) -> tuple[Array, Array, Array]:
+    """Examples, sum of confidence and number right of each of BINS bins of equal width, each (BINS,)."""
     place = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
-    count = np.bincount(place, minlength=BINS)
     sums = np.bincount(place, confidence, BINS), np.bincount(place, right, BINS)
-    return [(sums[0][i] / count[i], sums[1][i] / count[i], int(count[i])) for i in range(BINS) if count[i]]
+    return np.bincount(place, minlength=BINS), *sums
 
 
-def _calibration_error(confidence: Array, right: Array) -> float:
-    return float(sum(n * abs(c - r) for c, r, n in _bins(confidence, right)) / len(confidence))
+def _bins(confidence: Array, right: Array) -> list[tuple[float, float, int]]:
+    """(mean confidence, share right, examples) of each bin that is not empty."""
+    binned = zip(*_binned(confidence, right), strict=True)
+    return [(float(c / n), float(r / n), int(n)) for n, c, r in binned if n]

@@ -11,13 +11,14 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from typing import Any, TypeVar
 
 from matinee.core.errors import SettingsError
 
 Record = TypeVar("Record")
+NEAR = 0.75  # how alike two words are (difflib's ratio) of which one is taken for a slip of the other
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Rule:
     """What a setting is and what it allows.
 
     low and high are inclusive. log: searched on a logarithmic scale. reading: decides what is read, so it cannot change
-    afterwards.
+    afterwards. meant: words that people try, without their digits -> the choice that comes nearest to what they mean.
     """
 
     help: str
@@ -34,6 +35,7 @@ class Rule:
     choices: tuple[str, ...] = ()
     log: bool = False
     reading: bool = False
+    meant: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def allowed(self) -> str:
         """The range or the choices, in words; empty where anything goes."""
@@ -50,12 +52,18 @@ def setting(
     *,
     low: float | None = None,
     high: float | None = None,
-    choices: Iterable[str] = (),
+    choices: Iterable[str] | Mapping[str, Sequence[str]] = (),
     log: bool = False,
     reading: bool = False,
 ) -> Any:
-    """A dataclass field that users may set. None as a default means: chosen for the data ("auto")."""
-    return dataclasses.field(default=default, metadata={"rule": Rule(help, low, high, tuple(choices), log, reading)})
+    """A dataclass field that users may set. None as a default means: chosen for the data ("auto").
+
+    choices: the values that are allowed; or each with the words that people try and mean it by, to suggest it for them.
+    """
+    words = choices.items() if isinstance(choices, Mapping) else ()
+    meant = {word: choice for choice, others in words for word in others}
+    rule = Rule(help, low, high, tuple(choices), log, reading, meant)
+    return dataclasses.field(default=default, metadata={"rule": rule})
 
 
 def rules(record: type[Any] | Any) -> dict[str, Rule]:
@@ -100,14 +108,22 @@ def _checked(name: str, value: Any, kind: Any, rule: Rule) -> Any:
         word = {int: "a whole number", float: "a number", bool: "yes or no", str: "text"}.get(kind, str(kind))
         raise SettingsError(f"{said}: {rule.help}: {word}{', ' + allowed if allowed else ''}.") from None
     if rule.choices and typed not in rule.choices:
-        raise SettingsError(f"{said}: {rule.help}: {allowed}.{_suggestion(typed, rule.choices)}")
+        raise SettingsError(f"{said}: {rule.help}: {allowed}.{_suggestion(typed, rule)}")
     if rule.low is not None and rule.high is not None and not rule.low <= typed <= rule.high:
         raise SettingsError(f"{said}: {rule.help}, {allowed}.")
     return typed
 
 
-def _suggestion(value: Any, choices: Iterable[str]) -> str:
-    near = difflib.get_close_matches(str(value)[:80], list(choices), 1)
+def _suggestion(value: Any, rule: Rule) -> str:
+    """A choice that is meant, or one of nearly the same letters: resnet is no lenet."""
+    word = str(value)[:80].lower()
+    meant = rule.meant.get(word) or rule.meant.get(word.strip("0123456789-_"))
+    return f" Did you mean {meant}?" if meant else slip(word, rule.choices)
+
+
+def slip(word: str, known: Iterable[str]) -> str:
+    """ " Did you mean ...?" where a known word has nearly the same letters, else nothing."""
+    near = difflib.get_close_matches(word[:80], list(known), 1, NEAR)
     return f" Did you mean {near[0]}?" if near else ""
 
 

@@ -13,6 +13,7 @@ from matinee.core.duplicates import Links
 from matinee.core.examples import Array
 
 TRAIN, VALID, TEST = 0, 1, 2
+LAYERS = 5  # of numbers, by which a split is stratified
 VERSION = 1  # of the way examples are divided: a change of it must not meet splits that were kept before
 
 
@@ -128,6 +129,12 @@ def held_back(labels: Array, together: Array, share: float, seed: int) -> Array:
                 away[place] = True
                 left, there = left - size, there - size
     return away[group]
+
+
+def layers(values: Array) -> Array:
+    """A class for each number, int64 (examples,): its fifth, so that splits by class have low and high ones alike."""
+    edges = np.quantile(values, np.linspace(0, 1, LAYERS + 1)[1:-1]) if len(values) else values
+    return np.searchsorted(edges, values).astype(np.int64)
 
 
 def _quotas(counts: Array, share: float, generator: np.random.Generator) -> Array:

@@ -5,6 +5,7 @@ Tensors are stored as safetensors, everything else as JSON: reading either canno
 
 from __future__ import annotations
 
+import difflib
 import errno
 import hashlib
 import json
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from matinee.core.errors import BundleError, MatineeError
+from matinee.core.settings import NEAR
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,6 +53,23 @@ def unwritable(path: Path, error: OSError) -> MatineeError:
     else:
         advice = error.strerror or str(error)
     return MatineeError(f"{path}: {advice}.")
+
+
+def nearby(path: Path, below: str = "") -> str:
+    """ " Did you mean ...?" where something of nearly that name lies there; nothing where there is none.
+
+    below: a folder in which it may lie as well.
+    """
+    if below and not path.is_absolute() and (Path(below) / path).exists():
+        return f" Did you mean {Path(below) / path}?"
+    parts = path.parts
+    there = Path(*parts[: next((n for n in range(len(parts), 0, -1) if Path(*parts[:n]).exists()), 0)])
+    rest = parts[len(there.parts) :]
+    with suppress(OSError, ValueError):
+        for name in difflib.get_close_matches(rest[0] if rest else "", os.listdir(there), 1, NEAR):  # noqa: PTH208
+            whole = there.joinpath(name, *rest[1:])
+            return f" Did you mean {whole}?" if whole.exists() else f" There is {there / name}."
+    return ""
 
 
 def sync_folder(folder: Path) -> None:

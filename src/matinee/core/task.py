@@ -127,6 +127,9 @@ class Task(ABC):
     rivals: ClassVar[tuple[str, str]] = ("always the same answer", "linear network")
     """What `trivial` and `simplest` are, in a few words."""
 
+    asked: ClassVar[str] = "FILE..."
+    """What `predict` is given behind the run, as the next command after a training shows it."""
+
     valid_share: float = setting(
         0.1, "share of the training examples that selects the model (0: none)", low=0, high=0.5, reading=True
     )
@@ -141,6 +144,14 @@ class Task(ABC):
     @abstractmethod
     def recognise(cls, source: str) -> str | None:
         """Why this source looks like this task's, in a few words, or None. Quick: it reads no example."""
+
+    @classmethod
+    def lacks(cls, source: str) -> str | None:
+        """In one line what is there and what it lacks to be this task's, or None where it is nothing like it.
+
+        Quick, as `recognise` is, and asked only where no task recognises the source.
+        """
+        return None
 
     @abstractmethod
     def read(self, source: str, progress: Progress) -> Data:
@@ -245,6 +256,10 @@ class Task(ABC):
 
     def labels(self, examples: Examples) -> Array | None:
         """The class number of each example, int64 (examples,), or None where there are no classes."""
+        return None
+
+    def quantities(self, examples: Examples) -> Array | None:
+        """The number that is to be told of each example, float (examples,), or None where that is no number."""
         return None
 
     def names(self) -> Sequence[str]:

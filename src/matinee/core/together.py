@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -34,10 +36,11 @@ class Team:
             where.place(network)
         if self.processes.alone:
             return
+        if self._sharded:
+            check(str(settings.optimiser), settings.l1)
         self.processes.equalise(dict(network.state_dict()))
         normalise_together(network, self.processes)
         if self._sharded:
-            check(str(settings.optimiser), settings.l1)
             shard(network, where.device)
         else:
             learning = [p for p in network.parameters() if p.requires_grad]
@@ -67,6 +70,15 @@ class Team:
             self._gradients.backward(loss)
         else:  # spread over the processes, gradients are averaged
             (loss * self.processes.size if self._sharded else loss).backward()  # type: ignore[no-untyped-call]
+
+    @contextmanager
+    def unless_it_fails(self) -> Iterator[None]:
+        """Leave the network as it was found if an error comes before the training has begun."""
+        try:
+            yield
+        except BaseException:
+            self.__exit__()
+            raise
 
     def __enter__(self) -> Team:
         return self

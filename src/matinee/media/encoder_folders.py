@@ -19,7 +19,7 @@ import numpy as np
 
 from matinee.core.errors import BundleError, DataError, MatineeError
 from matinee.core.examples import Array
-from matinee.media.walking import printable
+from matinee.media.walking import content_of, printable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -99,7 +99,7 @@ def _tokenizer_text(folder: Path) -> str:
     named = printable(str(folder))
     try:
         if (folder / "tokenizer.json").is_file():
-            return _bounded(folder / "tokenizer.json").decode("utf-8")
+            return content_of(folder / "tokenizer.json", LIMIT).decode("utf-8")
         if (folder / "vocab.txt").is_file():
             return _word_pieces(folder)
     except UnicodeDecodeError:
@@ -116,7 +116,7 @@ def _word_pieces(folder: Path) -> str:
     Whether case counts is said in tokenizer_config.json; where nothing is, it does if a piece has a capital.
     """
     tokenizers = _library()
-    pieces = _bounded(folder / "vocab.txt").decode("utf-8").split("\n")
+    pieces = content_of(folder / "vocab.txt", LIMIT).decode("utf-8").split("\n")
     pieces = [piece.rstrip("\r") for piece in (pieces[:-1] if not pieces[-1] else pieces)]
     numbers = {piece: number for number, piece in enumerate(pieces)}
     missing = [mark for mark in ("[UNK]", "[CLS]", "[SEP]") if mark not in numbers]
@@ -141,21 +141,12 @@ def _word_pieces(folder: Path) -> str:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(_bounded(path))
+        value = json.loads(content_of(path, LIMIT))
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise DataError(f"{printable(str(path))}: this is no JSON object.")
     return value
-
-
-def _bounded(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > LIMIT:
-            raise DataError(f"{printable(str(path))} has more than {LIMIT:,} bytes; it is not read.")
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{printable(str(path))} cannot be read: {error.strerror or error}.") from None
 
 
 def _library() -> Any:

@@ -16,7 +16,7 @@ from matinee.core.splits import TEST
 from matinee.media import named
 from matinee.media.records import BYTE_LIMIT, WIDE, Records, glance, read_records, split_of
 from matinee.media.text_inputs import HALF
-from matinee.media.walking import printable
+from matinee.media.walking import content_of, printable
 
 _CODES: Final = (
     "af ar az be bg bn bs ca cs cy da de el en eo es et eu fa fi fr ga gl gu he hi hr hu hy id is it ja ka kk km kn ko "
@@ -171,12 +171,7 @@ def _add_lines(pairs: Pairs, one: Path, other: Path, split: int) -> None:
 
 def lines_of(path: Path) -> list[str | None]:
     """The lines of a text file; None for one that is not UTF-8. Raises DataError for a file that cannot be read."""
-    try:
-        if path.stat().st_size > BYTE_LIMIT:
-            raise DataError(f"{printable(str(path))} has more than {BYTE_LIMIT:,} bytes")
-        raw = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
-    except OSError as error:
-        raise DataError(f"{printable(str(path))} cannot be read: {error}") from error
+    raw = content_of(path, BYTE_LIMIT).removeprefix(b"\xef\xbb\xbf")
     if raw[:2] in WIDE:  # its lines cannot be told apart as bytes
         raw = raw.decode("utf-16", "replace").encode("utf-8", "replace")
     lines = raw.split(b"\n")

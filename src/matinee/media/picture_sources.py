@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import zipfile
 from pathlib import Path
 
 from matinee.core.errors import DataError
@@ -66,6 +68,39 @@ def fits(source: str | Path) -> str | None:
         return None
 
 
+def lacks(source: str | Path) -> str | None:
+    """In one line what pictures without classes need, or None where there are none; looks at a few entries only."""
+    path = os.fspath(source)
+    name = printable(os.path.basename(os.path.normpath(path)))  # noqa: PTH119
+    if os.path.splitext(path)[1].lower() in EXTENSIONS and os.path.isfile(path):  # noqa: PTH113, PTH122
+        return "this is one picture. To learn from pictures, name a folder with a folder of them for each class."
+    loose = _loose_pictures(path)
+    if not loose:
+        return None
+    count = f"{loose:,} pictures" if loose < GLANCE else f"{GLANCE:,} pictures and more"
+    return (
+        f"{'1 picture' if loose == 1 else count} but no class folders. Put those of each class into a folder of its "
+        f"own ({name.removesuffix('.zip')}/cat/1.jpg, {name.removesuffix('.zip')}/dog/2.jpg), or name their classes "
+        "in a CSV file with the columns file and label."
+    )
+
+
+def _loose_pictures(path: str) -> int:
+    """How many pictures lie right in a folder or a zip; at most GLANCE are counted."""
+    try:
+        if path.lower().endswith(".zip"):
+            with zipfile.ZipFile(path) as archive:
+                names = [name for name in archive.namelist() if "/" not in name]
+        elif os.path.isdir(path):  # noqa: PTH112
+            with os.scandir(path) as entries:
+                names = [entry.name for entry in itertools.islice(entries, GLANCE) if not entry.name.startswith(".")]
+        else:
+            return 0
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
+        return 0
+    return sum(os.path.splitext(name)[1].lower() in EXTENSIONS for name in names[:GLANCE])  # noqa: PTH122
+
+
 def _folder(path: str, file_column: str, label_column: str, classes: tuple[str, ...]) -> Listing | ArraySource:
     if idx.find_pairs(path):
         return idx_source(path, classes)
@@ -123,8 +158,6 @@ def _is_table(path: str) -> bool:
 
 
 def _zip_has_pictures(path: str) -> bool:
-    import zipfile
-
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()[: 10 * GLANCE]

@@ -28,11 +28,11 @@ from matinee.media.picture_arrays import Arrays, ArraySource, hash_rows
 from matinee.media.picture_changes import changed_since, list_plain
 from matinee.media.picture_listing import Listing, digest, name_groups
 from matinee.media.picture_shape import choose_shape, choose_size
-from matinee.media.picture_sources import fits, recognise
+from matinee.media.picture_sources import fits, lacks, recognise
 from matinee.media.pictures import PIXEL_LIMIT, decode
 from matinee.media.walking import printable
 
-__all__ = ["NAMES", "PictureRequest", "PictureTable", "changed_since", "fits", "list_plain", "read_pictures"]
+__all__ = ["NAMES", "PictureRequest", "PictureTable", "changed_since", "fits", "lacks", "list_plain", "read_pictures"]
 
 FORMAT = 1  # of the cached folder; raised whenever what is in it changes
 COLUMNS = ("image", "label", "split", "group", "sha256", "size")

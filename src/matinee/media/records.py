@@ -23,7 +23,7 @@ from matinee.core.errors import DataError
 from matinee.core.ledger import Entry
 from matinee.core.settings import flag as flag_of
 from matinee.media.picture_listing import SPLIT_WORDS
-from matinee.media.walking import printable
+from matinee.media.walking import content_of, printable
 
 JSON_ENDINGS: Final = (".jsonl", ".json", ".ndjson")
 PLAIN_ENDINGS: Final = (".data", ".dat", ".txt")
@@ -220,12 +220,7 @@ def decoded(path: Path, entries: list[Entry], fallback: str = "") -> str:
     fallback: the encoding of a file that is not UTF-8, where older files of its kind have another ("latin-1").
     Raises DataError for a file that cannot be read, or of which every tenth line is no text.
     """
-    try:
-        if path.stat().st_size > BYTE_LIMIT:
-            raise DataError(f"{printable(str(path))} has more than {BYTE_LIMIT:,} bytes")
-        raw = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{printable(str(path))} cannot be read: {error}") from error
+    raw = content_of(path, BYTE_LIMIT)
     try:
         return raw.decode("utf-16" if raw[:2] in WIDE else "utf-8-sig")
     except UnicodeDecodeError:

@@ -10,9 +10,10 @@ from typing import Final
 
 from matinee.media.pairs import LANGUAGES
 from matinee.media.pictures import EXTENSIONS
-from matinee.media.records import SPLIT_COLUMNS, Records, glance
+from matinee.media.records import PLAIN_ENDINGS, SPLIT_COLUMNS, Records, glance
 from matinee.media.table_columns import CATEGORY, is_missing, kind_of
 from matinee.media.table_samples import SAMPLES
+from matinee.media.walking import printable
 
 LEAST_ROWS: Final = 10
 WORDS: Final = 5  # words in the mean value of a column of text
@@ -41,6 +42,28 @@ def fits(source: str) -> str | None:
     plural = {"number": "numbers", "category": "categories", "date": "dates"}
     told = ", ".join(f"{count} of {plural[kind]}" for kind, count in counts.items())
     return f"a table with {'named' if seen.named else 'unnamed'} columns: {told}"
+
+
+def lacks(source: str) -> str | None:
+    """In one line why there is nothing to learn from in a table: too few rows or columns; None for what is no table."""
+    seen = None if Path(source).suffix.lower() in PLAIN_ENDINGS else glance(source)
+    if seen is None:
+        return None
+    columns = ", ".join(printable(name)[:40] for name in seen.header[:8]) + ", ..." * (len(seen.header) > 8)
+    there = f"the column{'s'[: len(seen.header) > 1]} {columns}"
+    if not seen.rows and not seen.entries:
+        return f"a table with {there} and no row below them: there is nothing to learn from. Add the rows."
+    if len(seen.entries) > 0.1 * len(seen.rows):
+        return (
+            f"a table with {there}, of whose first {len(seen.rows) + len(seen.entries):,} rows {len(seen.entries):,} "
+            f"have not as many values ({printable(seen.entries[0].file)}: {seen.entries[0].reason}). Mend these lines."
+        )
+    if len(seen.header) < 2:
+        return f"a table with {there} alone: there is nothing to learn it from. Add a column."
+    if len(seen.rows) < LEAST_ROWS:
+        rows = f"{len(seen.rows)} row{'s'[: len(seen.rows) > 1]}"
+        return f"a table with {there} and {rows}: too few to learn from. Give it {LEAST_ROWS} rows at the least."
+    return None
 
 
 def _numbered(seen: Records) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 from matinee.core.errors import DataError
 from matinee.core.examples import Array, Ragged
 from matinee.media.records import BYTE_LIMIT
-from matinee.media.walking import printable
+from matinee.media.walking import content_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +31,7 @@ def lines_given(places: Sequence[str]) -> Iterator[str | bytes]:
         if not _is_file(place):
             yield place
             continue
-        raw = _bytes(Path(place)).removeprefix(b"\xef\xbb\xbf")
+        raw = content_of(Path(place), BYTE_LIMIT).removeprefix(b"\xef\xbb\xbf")
         lines = raw.split(b"\n")
         for line in lines[:-1] if not lines[-1] else lines:
             try:
@@ -73,7 +73,7 @@ def text_of(raw: Any) -> str:
             raise DataError("this is a table: give its texts, or .txt files")
         if raw.is_dir():
             raise DataError("there is no .txt file in this folder")
-        raw = _bytes(raw)
+        raw = content_of(raw, BYTE_LIMIT)
     if isinstance(raw, bytes):
         try:
             raw = raw.decode("utf-8-sig")
@@ -109,12 +109,3 @@ def _is_file(place: str) -> bool:
         return Path(place).is_file()
     except (OSError, ValueError):  # too long for a path, or with a zero in it
         return False
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > BYTE_LIMIT:
-            raise DataError(f"{printable(str(path))} has more than {BYTE_LIMIT:,} bytes")
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{printable(str(path))} cannot be read: {error}") from error

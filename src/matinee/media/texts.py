@@ -8,6 +8,7 @@ A text without a label is kept with the label "" (it may teach the words); one t
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -121,6 +122,25 @@ def fits(source: str) -> str | None:
     if not looks_like_text(texts) or label < 0 or _is_pair(first, text, label):
         return None
     return f"a table with texts ({first.header[text[0]]}) and labels ({first.header[label]})"
+
+
+def lacks(source: str) -> str | None:
+    """In one line what texts without labels need, or None where there are no .txt files; quick."""
+    path = Path(source)
+    table = "a table (CSV, TSV, JSONL) with the columns text and label"
+    try:
+        if path.is_file() and path.suffix.lower() == ".txt":
+            return f"a text without labels. Give {table}, or a folder of .txt files for each class."
+        count = sum(1 for _ in itertools.islice(path.glob("*.txt"), 2_000)) if path.is_dir() else 0
+    except (OSError, ValueError):
+        return None
+    if not count:
+        return None
+    name, files = printable(path.resolve().name), f".txt file{'s'[: count > 1]}"
+    return (
+        f"{count:,} {files} but no class folders. Put those of each class into a folder of its own ({name}/pos/1.txt, "
+        f"{name}/neg/1.txt), or give {table}."
+    )
 
 
 def looks_like_text(values: Sequence[str]) -> bool:

@@ -10,7 +10,7 @@ from matinee.core.errors import DataError
 from matinee.core.ledger import Entry
 from matinee.media.named import TEXTS, UNLABELLED, known, locate
 from matinee.media.records import ENDINGS, read_records
-from matinee.media.walking import printable, walk
+from matinee.media.walking import content_of, printable, walk
 
 LIMIT: Final = 1 << 31
 """Bytes of a file of lines that are read at most."""
@@ -41,7 +41,7 @@ def unlabelled_texts(
                     yield f"{told}/{printable(name)}", text
             return
     elif place.suffix.lower() == ".txt":
-        raw = _raw(place)
+        raw = content_of(place, LIMIT)
         for number, line in enumerate(raw.split(b"\n"), 1):
             name = f"{told}#{number}"
             try:
@@ -81,18 +81,9 @@ def _column(place: Path, said: str, usual: tuple[str, ...], entries: list[Entry]
 
 def _text(path: Path, name: str, entries: list[Entry]) -> str | None:
     try:
-        return _raw(path).decode("utf-8-sig")
+        return content_of(path, LIMIT).decode("utf-8-sig")
     except UnicodeDecodeError:
         entries.append(Entry(name, "not-utf-8", "bytes that are no UTF-8 text"))
     except DataError as error:
         entries.append(Entry(name, "unreadable", str(error)))
     return None
-
-
-def _raw(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > LIMIT:
-            raise DataError(f"{printable(str(path))} has more than {LIMIT:,} bytes")
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{printable(str(path))} cannot be read: {error.strerror or error}") from None

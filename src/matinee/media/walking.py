@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from matinee.core.errors import DataError
 from matinee.core.ledger import Entry
@@ -35,6 +36,16 @@ def printable(name: str) -> str:
     except UnicodeEncodeError:  # a lone surrogate that no file name can have, as JSON may write it
         raw = name.encode("utf-8", "surrogatepass")
     return raw.decode("utf-8", "backslashreplace")
+
+
+def content_of(path: Path, most: int) -> bytes:
+    """All bytes of a file. Raises DataError where it has more than `most`, which is not read, or cannot be read."""
+    try:
+        if path.stat().st_size > most:
+            raise DataError(f"{printable(str(path))} has more than {most:,} bytes; it is not read.")
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{printable(str(path))} cannot be read: {error.strerror or error}.") from None
 
 
 def natural(name: str) -> tuple[tuple[str, int, str], ...]:

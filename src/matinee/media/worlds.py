@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -22,6 +22,8 @@ class Rules:
     board: what an action fills, "cells" or "columns" of a board for two; "" where there is none.
     limit: moves after which a game is broken off. threshold: the mean return that counts as solved, or none.
     """
+
+    asked: ClassVar[str] = "OBSERVATION..."
 
     game: str = ""
     shape: tuple[int, ...] = ()

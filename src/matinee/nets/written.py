@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from matinee.core.errors import SettingsError
 from matinee.core.settings import setting
@@ -18,9 +18,14 @@ if TYPE_CHECKING:
     from matinee.nets.writers import WriterShape
 
 
+RECURRENT = {"recurrent": ("rnn", "lstm", "gru")}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Writes:
     """For a task to inherit beside `Task`. A batch has numbers of pieces as inputs and as targets["target"]."""
+
+    asked: ClassVar[str] = '"A TEXT" FILE...'
 
     mean_length: float = 1.0
     validated: bool = False

@@ -36,6 +36,7 @@ def put(story: Story, compared: Mapping[str, Model], source: str) -> None:
             "seconds": story.seconds,
             "epochs": history[-1]["epoch"] if history else 0,
             "steps": history[-1]["step"] if history else 0,
+            "kept_epoch": story.kept,
             "valid": model.facts["valid"],
             "test": model.facts.get("test", {}),
             **{k: v for k, v in scores.items() if k != "seconds"},

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from matinee.core.evaluation import Evaluation
+from matinee.core.evaluation import Evaluation, figure
 from matinee.core.meter import Score
 from matinee.core.model import Model
 from matinee.core.pieces import Bars, Code, Lines, Piece, Section, Table, Text
@@ -18,6 +18,7 @@ from matinee.core.progress import seconds
 from matinee.core.runs import Run
 from matinee.core.settings import flag, rules
 from matinee.core.storage import read_json, write_bytes
+from matinee.core.telling import NO_STEP, idle
 from matinee.report.page import page
 
 ABBREVIATIONS = frozenset({"f1", "ece", "nll", "auroc", "r2", "rmse", "mae", "bleu", "ndcg", "mrr"})
@@ -25,7 +26,10 @@ ABBREVIATIONS = frozenset({"f1", "ece", "nll", "auroc", "r2", "rmse", "mae", "bl
 
 @dataclass(frozen=True)
 class Story:
-    """All that the page tells. problems: (severity, words, files). counts: split -> class -> examples."""
+    """All that the page tells. problems: (severity, words, files). counts: split -> class -> examples.
+
+    kept: the epoch whose weights are the model's; 0 where that is not known.
+    """
 
     run: Run
     model: Model
@@ -34,6 +38,7 @@ class Story:
     problems: Sequence[tuple[str, str, Sequence[str]]]
     counts: Mapping[str, Mapping[str, int]]
     seconds: float
+    kept: int = 0
 
 
 def write(path: Path, story: Story) -> None:
@@ -55,7 +60,8 @@ def tell(story: Story) -> str:
         _settings(settings, rules(story.model.task)),
         _environment(story),
     ]
-    return page(title, _lead(story), [*sections, _again(settings, story.run.folder)], facts=_tiles(story))
+    again = _again(settings, story.run.folder, story.model.task.asked)
+    return page(title, _lead(story), [*sections, again], facts=_tiles(story))
 
 
 def _called(name: str) -> str:
@@ -67,9 +73,7 @@ def _percent(score: Score) -> str:
 
 
 def _shown(told: Evaluation, name: str, value: float) -> str:
-    if math.isnan(value):
-        return "n/a"
-    return f"{100 * value:.2f} %" if name in told.shares else f"{value:.4f}"
+    return figure(value, name in told.shares)
 
 
 def _lead(story: Story) -> str:
@@ -153,7 +157,8 @@ def _looks(story: Story) -> list[Section]:
 def _training(story: Story) -> Section:
     history, names = story.history, []
     if story.run.settings["train"]["epochs"] == 0:
-        words = "This network is not trained in steps: it is computed from the training examples at a look."
+        look = "This network is not trained in steps: it is computed from the training examples at a look."
+        words = f"{NO_STEP[0].upper()}{NO_STEP[1:]}" if idle(story.model.task, story.model.network, 0) else look
         steps = ("epoch", "step", "loss", "seconds", "examples_per_second")
         found = [(_called(name), value) for name, value in (history or [{}])[-1].items() if name not in steps]
         told = [Table(("on the validation examples", ""), found)] if found else []
@@ -163,16 +168,21 @@ def _training(story: Story) -> Section:
     first = str(story.model.facts.get("select", ""))
     names = list(dict.fromkeys([*([first] if history and first in history[-1] else []), *names]))
     curves = {f"valid {n}": [(row["epoch"], row[n]) for row in history if n in row] for n in names}
+    kept = [row for row in history if row["epoch"] == story.kept]
+    if kept and first in kept[0]:
+        curves["kept"] = [(story.kept, kept[0][first])]
     pieces: list[Piece] = [
         Lines({"training loss": [(row["epoch"], row["loss"]) for row in history]}, "epoch", "loss"),
     ]
     if curves:
         pieces.append(Lines(curves, "epoch", "score"))
     columns = list(dict.fromkeys(name for row in history for name in row))
-    rows = [[row.get(name) for name in columns] for row in history]
-    pieces.append(
-        Table([c.replace("_", " ") for c in columns], rows, "One row per validation; the same as metrics.csv.")
-    )
+    rows = [[*(row.get(name) for name in columns), "kept" if row in kept else ""] for row in history]
+    caption = "One row per validation; the same as metrics.csv."
+    if kept:
+        by = f", chosen by {_called(first)} on the validation examples" if first in kept[0] else ""
+        caption += f" Kept are the weights at the end of epoch {story.kept:,}{by}."
+    pieces.append(Table([*(c.replace("_", " ") for c in columns), ""], rows, caption))
     return Section("Training", pieces)
 
 
@@ -245,13 +255,13 @@ def _environment(story: Story) -> Section:
     return Section("Environment and cost", [Table(("", ""), rows)])
 
 
-def _again(settings: Mapping[str, Any], folder: Path) -> Section:
+def _again(settings: Mapping[str, Any], folder: Path, asked: str) -> Section:
     given = " ".join(_typed(name, value) for name, value in settings["given"].items())
     source = shlex.quote(str(settings["source"]))
     commands = [
         f"matinee train {source} {given}".rstrip(),
         f"matinee evaluate {shlex.quote(str(folder))}",
-        f"matinee predict {shlex.quote(str(folder))} FILE...",
+        f"matinee predict {shlex.quote(str(folder))} {asked}",
     ]
     return Section(
         "The same again",

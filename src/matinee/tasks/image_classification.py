@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     from matinee.nets.choices import PictureShape
     from matinee.nets.recipes import Recipe
 
-NETWORKS = ("auto", "constant", "linear", "mlp", "lenet", "small", "residual")
+NETWORKS = {
+    **dict.fromkeys(("auto", "constant"), ()), "linear": ("logistic",), "mlp": (), "lenet": (), "small": ("cnn",),
+    "residual": ("resnet", "resnext", "wideresnet"),
+}  # fmt: skip
 NEAR = 0.99  # cosine of two thumbnails; docs/decisions/near-duplicates.md has the figures behind it
 LOOK = 4096  # training pictures that statistics and the whitening layer are computed from
 
@@ -95,6 +98,11 @@ class ImageClassification(Classification):
     def recognise(cls, source: str) -> str | None:
         """Class folders, a table of picture files, idx or CIFAR files, a well-known name."""
         return picture_table.fits(source)
+
+    @classmethod
+    def lacks(cls, source: str) -> str | None:
+        """Class folders, or a table that names the classes."""
+        return picture_table.lacks(source)
 
     def read(self, source: str, progress: Progress) -> Data:
         """The pictures of a source, decoded once, with its splits or with new ones."""

@@ -15,7 +15,6 @@ from matinee.core.examples import Array, Examples
 from matinee.core.meter import Meter
 from matinee.core.pieces import Piece, Table
 from matinee.core.progress import Progress
-from matinee.core.ranking import RankingMeter, RatingMeter
 from matinee.core.settings import setting
 from matinee.core.task import Batch, Data, Origin, Task
 from matinee.media import interaction_files
@@ -23,6 +22,7 @@ from matinee.media.asked_histories import Catalogue, listed
 from matinee.media.histories import WAYS, Division, Histories, each_once, held_back, histories, three_tastes, within
 from matinee.media.interactions import Columns, Interactions, read_interactions
 from matinee.media.named import RATINGS
+from matinee.media.ranking_scores import RankingMeter, RatingMeter
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -40,6 +40,7 @@ LARGE = 12_000  # items from which on a weight for every pair of them is too muc
 class Recommendation(Task):
     """What a person may choose next, from the history alone."""
 
+    asked: ClassVar[str] = '"A TITLE; ANOTHER" FILE...'
     rivals: ClassVar[tuple[str, str]] = ("the same for everybody", "simplest network that learns")
     layout: ClassVar[str] = (
         "  ratings.csv with the columns userId,movieId,rating,timestamp   (or user_id,item_id; asin; .inter)\n"

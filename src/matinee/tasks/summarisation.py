@@ -23,7 +23,7 @@ from matinee.media.sentences import sentences_of
 from matinee.media.text_inputs import documents_given, rows_of
 from matinee.media.text_prints import NEAR, prints_of
 from matinee.media.vocabulary import CHARACTERS_PER_PIECE, END, SMALLEST, STOP, Pieces, learn, refuse_huge
-from matinee.nets.written import Writes
+from matinee.nets.written import RECURRENT, Writes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 MOST_DOCUMENT = 1_000_000  # characters; a longer one is refused, a shorter one is read up to --source-limit
 LOOK = 256  # training documents that the rule of Lead is found with
-NETWORKS = ("auto", "extract", "transformer", "recurrent", "lead")
+NETWORKS = {"auto": (), "extract": (), "transformer": (), **RECURRENT, "lead": ()}
 
 
 @dataclass(frozen=True, kw_only=True)

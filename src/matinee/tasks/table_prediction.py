@@ -20,11 +20,11 @@ from matinee.core.progress import Progress
 from matinee.core.regression_scores import RegressionMeter
 from matinee.core.scores import ClassificationMeter
 from matinee.core.settings import setting
-from matinee.core.splits import Splits, divide
+from matinee.core.splits import Splits, divide, layers
 from matinee.core.task import Batch, Data, Origin, Task
 from matinee.media import table_rows, table_source
 from matinee.media.table_columns import Schema
-from matinee.media.table_recognition import fits
+from matinee.media.table_recognition import fits, lacks
 from matinee.media.table_samples import SAMPLES
 
 if TYPE_CHECKING:
@@ -34,9 +34,11 @@ if TYPE_CHECKING:
     from matinee.nets.table_solving import Terms as Solving
     from matinee.nets.tables import TableShape
 
-NETWORKS = ("auto", "constant", "linear", "kernel", "mlp", "tabular")
+NETWORKS = {
+    **dict.fromkeys(("auto", "constant"), ()), "linear": ("logistic", "ridge", "lasso"), "kernel": ("svm",),
+    **dict.fromkeys(("mlp", "tabular"), ()),
+}  # fmt: skip
 SPLITS = ("train", "valid", "test")
-BINS = 5  # of a number, by which a split is stratified
 RANGE = 0.9  # share of the truths that the range of a number is to hold
 
 
@@ -92,6 +94,11 @@ class TablePrediction(Task):
         """A table of numbers, categories and dates, or a well-known name."""
         return fits(source)
 
+    @classmethod
+    def lacks(cls, source: str) -> str | None:
+        """Rows, or columns."""
+        return lacks(source)
+
     @property
     def terms(self) -> table_source.Terms:
         """What the table was learned with."""
@@ -132,10 +139,7 @@ class TablePrediction(Task):
         )
 
     def _divided(self, table: table_source.Table) -> dict[str, Array]:
-        strata = table.targets
-        if not table.terms.classes:  # every part shall have low and high numbers
-            edges = np.quantile(strata, np.linspace(0, 1, BINS + 1)[1:-1]) if len(strata) else strata
-            strata = np.searchsorted(edges, strata)
+        strata = table.targets if table.terms.classes else layers(table.targets)
         known = Splits(np.arange(len(strata)), table.splits, strata, table.groups)
         return divide(known, lambda rows: [table.alike[rows]], (self.valid_share, self.test_share, self.split_seed))
 
@@ -317,6 +321,10 @@ class TablePrediction(Task):
     def labels(self, examples: Examples) -> Array | None:
         """Class numbers, where there are classes."""
         return examples.column("label").astype(np.int64) if self.classes else None
+
+    def quantities(self, examples: Examples) -> Array | None:
+        """The targets, where there are no classes."""
+        return None if self.classes else self._goals(examples)
 
     def names(self) -> Sequence[str]:
         """Class names."""

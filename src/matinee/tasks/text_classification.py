@@ -39,7 +39,10 @@ if TYPE_CHECKING:
 
     from matinee.nets.ngrams import NgramShape
 
-NETWORKS = ("auto", "constant", "linear", "ensemble", "cnn", "rnn", "lstm", "gru", "transformer", "encoder")
+NETWORKS = {
+    **dict.fromkeys(("auto", "constant"), ()), "linear": ("svm", "logistic"),
+    **dict.fromkeys(("ensemble", "cnn", "rnn", "lstm", "gru", "transformer"), ()), "encoder": ("bert", "roberta"),
+}  # fmt: skip
 NEAR, NEAR_LETTERS, NEAR_ALIGNED = 0.92, 0.9, 0.97  # cosine of two sketches of shingles
 GRAMS = {"characters": 6, "letters": 6}  # longest n-grams, where three tokens are not enough
 PRETRAINED = 0.4  # of the minutes, at most, for texts without labels
@@ -50,6 +53,7 @@ NO_LABEL, HELD_BACK = -1, -2  # in the column of labels: a text that may teach t
 class TextClassification(Classification):
     """One label for a text, out of the classes seen in training."""
 
+    asked: ClassVar[str] = '"A TEXT" FILE...'
     layout: ClassVar[str] = (
         "  reviews.csv with the columns text,label   a table (CSV, TSV, JSONL, Parquet), or train.csv, test.csv\n"
         "  reviews/train/pos/1.txt, .../neg/2.txt    class folders of .txt files\n"
@@ -102,6 +106,11 @@ class TextClassification(Classification):
     def recognise(cls, source: str) -> str | None:
         """A table of texts and labels, class folders of texts, FASTA files."""
         return texts.fits(source)
+
+    @classmethod
+    def lacks(cls, source: str) -> str | None:
+        """Labels, or class folders."""
+        return texts.lacks(source)
 
     def read(self, source: str, progress: Progress) -> Data:
         """The texts of a source as token ids, with its splits or with new ones; words are learned from the training."""

@@ -24,13 +24,14 @@ from matinee.media.scripts import TOKENS, tokens_of
 from matinee.media.text_inputs import lines_given, rows_of
 from matinee.media.text_prints import NEAR, prints_of
 from matinee.media.vocabulary import CHARACTERS_PER_PIECE, END, SMALLEST, Pieces, learn, refuse_huge
-from matinee.nets.written import Writes
+from matinee.nets.written import RECURRENT, Writes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from matinee.core.model import Model
 
+NETWORKS = {"auto": (), "transformer": (), **RECURRENT, "copy": ()}
 SLACK = 10  # pieces that an answer may have beyond its share of the source
 
 
@@ -53,7 +54,7 @@ class Translation(Writes, Task):
     target_size: int = 0
     tokens: str = "13a"
 
-    network: str = setting("auto", "network", choices=("auto", "transformer", "recurrent", "copy"))
+    network: str = setting("auto", "network", choices=NETWORKS)
     longest: float = setting(2.0, "pieces of an answer, at most, as a multiple of its source's", low=0.1, high=20)
     direction: str = setting("", "from which language into which, like de-en", reading=True)
     source_column: str = setting("", "column of a table that holds the sources", reading=True)

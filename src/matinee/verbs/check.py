@@ -69,7 +69,7 @@ def check(data: Data, *, thorough: bool = True) -> Findings:
 
     thorough: near duplicates too, which takes seconds; without, only what reading has told already.
     """
-    problems = [*_reading(data), *_classes(data), *_duplicates(data)]
+    problems = [*_reading(data), *_classes(data), *_held_back(data), *_duplicates(data)]
     if thorough and _examples(data):
         problems += _near_duplicates(data)
     order = {"error": 0, "warning": 1}
@@ -164,6 +164,47 @@ def _classes(data: Data) -> list[Problem]:
         )
         problems.append(Problem("imbalance", "warning", words, int(present.max() // present.min())))
     return problems
+
+
+def _held_back(data: Data) -> list[Problem]:
+    """Nothing, or nothing of a class, that could be held back to score on, though a share was asked for."""
+    task, problems = data.task, []
+    blind = {
+        "test": "nothing will be known of how good the model is",
+        "valid": "the last weights are kept, good or not",
+    }
+    for split, share in (("test", task.test_share), ("valid", task.valid_share)):
+        part = data.splits()[split]
+        if not share or split in data.origin.given or not len(data.train):
+            continue
+        lacking = _all_in_one_group(data, split)
+        if not len(part):
+            why = "every class lies in one group, and a group is not divided" if lacking else "there are too few"
+            mend = "Group by something that each class has several of." if lacking else "Add examples."
+            words = f"no example could be held back for the {split} split ({why}): {blind[split]}. {mend}"
+            problems.append(Problem(f"no-{split}", "warning", words, 0))
+        elif lacking:
+            words = (
+                f"{len(lacking)} of {len(task.names())} classes have no example in the {split} split, as all of theirs "
+                f"lie in one group, and a group is not divided: {_some(lacking)}."
+            )
+            problems.append(Problem(f"no-{split}", "warning", words, len(lacking)))
+    return problems
+
+
+def _all_in_one_group(data: Data, split: str) -> list[str]:
+    """Classes without an example in a split that have several elsewhere, all in one group."""
+    together, labels, part = data.task.together(data.train), data.task.labels(data.train), data.splits()[split]
+    if together is None or labels is None:
+        return []
+    held = data.task.labels(part) if len(part) else None
+    there = set() if held is None else set(held.tolist())
+    found = []
+    for code, name in enumerate(data.task.names()):
+        own = together[labels == code]
+        if code not in there and len(own) > 1 and own[0] >= 0 and (own == own[0]).all():
+            found.append(name)
+    return found
 
 
 def _some(names: Sequence[str]) -> str:

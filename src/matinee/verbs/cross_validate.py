@@ -25,7 +25,7 @@ from matinee.core.model import Model
 from matinee.core.progress import Progress, seconds
 from matinee.core.reading import read
 from matinee.core.settings import rules, setting
-from matinee.core.splits import held_back, joined
+from matinee.core.splits import held_back, joined, layers
 from matinee.core.storage import write_json
 from matinee.core.tables import table_text
 from matinee.core.task import Data
@@ -137,8 +137,7 @@ def _pool(data: Data) -> Examples:
 
 def _folds(data: Data, pool: Examples, folds: int) -> tuple[Array, Array]:
     """The fold of each example, by class; and the group of each, equal for those that belong together in one."""
-    labels, together = data.task.labels(pool), data.task.together(pool)
-    labels = np.zeros(len(pool), np.int64) if labels is None else labels
+    labels, together = _classes(data, pool), data.task.together(pool)
     prints, threshold = data.task.fingerprint(pool)
     whole = joined([groups(prints, threshold), *([together] if together is not None else [])])
     own = np.unique(whole, return_inverse=True)[1].ravel()
@@ -155,12 +154,18 @@ def _folds(data: Data, pool: Examples, folds: int) -> tuple[Array, Array]:
     return numbers, whole
 
 
+def _classes(data: Data, examples: Examples) -> Array:
+    """What the folds have alike of: classes, else fifths of the number that is to be told, else all the same."""
+    labels, numbers = data.task.labels(examples), data.task.quantities(examples)
+    if labels is not None:
+        return labels
+    return np.zeros(len(examples), np.int64) if numbers is None else layers(numbers)
+
+
 def _fold(data: Data, pool: Examples, out: Array, whole: Array, fold: int) -> Data:
     """The data of one fold: its examples are the test, and some of the others, groups whole, select the model."""
     rest = pool.take(np.flatnonzero(~out))
-    labels = data.task.labels(rest)
-    labels = np.zeros(len(rest), np.int64) if labels is None else labels
-    chosen = held_back(labels, whole[~out], data.task.valid_share, data.task.split_seed + fold)
+    chosen = held_back(_classes(data, rest), whole[~out], data.task.valid_share, data.task.split_seed + fold)
     train_, valid = (rest.take(np.flatnonzero(which)) for which in (~chosen, chosen))
     return dataclasses.replace(data, train=train_, valid=valid, test=pool.take(np.flatnonzero(out)))
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from matinee.core.command import Answer, Call, Command, argument
 from matinee.core.errors import DataError, MatineeError
-from matinee.core.evaluation import LINEAR, TRIVIAL, Evaluation, names_of
+from matinee.core.evaluation import LINEAR, TRIVIAL, Evaluation, difference, figure, names_of
 from matinee.core.examples import Examples
 from matinee.core.meter import Meter, Rows, Score, intervals, margin
 from matinee.core.model import Model, load
@@ -23,6 +23,7 @@ from matinee.core.reading import task_name
 from matinee.core.runs import Run
 from matinee.core.settings import setting
 from matinee.core.task import Data, Origin
+from matinee.core.telling import unfinished
 from matinee.core.train_settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def evaluate(
         split,
         time.perf_counter() - began,
         meter.detail(rows),
-        (*notes, *_cautions(first, scores[first], margins, compared, names)),
+        (*notes, *_cautions(first, (scores[first], bool(meter.shares([first]))), margins, compared, names)),
         (*meter.pieces(rows), *model.task.describe(model.network, examples)),
         _galleries(model, examples, meter, rows, data.origin.names),
         names,
@@ -133,21 +134,21 @@ def compare_with(data: Data, progress: Progress, budget: float = 10.0, device: s
 
 def _cautions(
     name: str,
-    score: Score,
+    told: tuple[Score, bool],
     margins: Mapping[str, Score],
     compared: Mapping[str, Mapping[str, float]],
     names: Mapping[str, str],
 ) -> tuple[str, ...]:
-    """What a user must know before trusting the figure."""
-    notes = []
+    """What a user must know before trusting the figure. told: it, and whether it is a share of 100 %."""
+    notes, (score, share) = [], told
     for other, ahead in margins.items():
-        theirs, what = compared[other].get(name, math.nan), names.get(other, other)
-        first = f"{name.replace('_', ' ')} {score.value:.4f}"
+        theirs, what = figure(compared[other].get(name, math.nan), share), names.get(other, other)
+        first = f"{name.replace('_', ' ')} {figure(score.value, share)}"
         if ahead.high < 0:
-            notes.append(f"{first} is worse than {what} ({theirs:.4f}): do not use this model.")
+            notes.append(f"{first} is worse than {what} ({theirs}): do not use this model.")
         elif ahead.low <= 0:
-            span = f"between {ahead.low:.4f} and {ahead.high:.4f}"
-            notes.append(f"{first} is not surely better than {what} ({theirs:.4f}): the difference lies {span} (95 %).")
+            span = difference(ahead, share)[1]
+            notes.append(f"{first} is not surely better than {what} ({theirs}): the difference is {span} (95 %).")
     return tuple(notes)
 
 
@@ -230,7 +231,7 @@ class Evaluate(Command):
         changed, unknown = _changes(model)
         if self.split != "test" and any(changed.values()):
             unknown.append(f"the files have changed, so {self.split} is drawn anew and is not what it was in training.")
-        told = replace(told, notes=(*notes, *unknown, *_changed(changed), *told.notes))
+        told = replace(told, notes=(*unfinished(model), *notes, *unknown, *_changed(changed), *told.notes))
         value = {
             "run": str(model.run or self.run_folder),
             "task": task_name(type(model.task)),

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from matinee.core.answering import BATCH, Told, answered
-from matinee.core.command import Answer, Call, Command, argument
+from matinee.core.command import Answer, Call, Command, argument, put
 from matinee.core.errors import DataError
 from matinee.core.ledger import Listed
 from matinee.core.model import Model, load
 from matinee.core.settings import setting
+from matinee.core.telling import unfinished
 
 
 def predict(model: Model, files: Iterable[Any], *, batch_size: int = BATCH) -> Iterator[dict[str, Any]]:
@@ -51,11 +52,13 @@ class Predict(Command):
         if isinstance(files, Listed):
             for reason, count in Counter(entry.reason for entry in files.passed_over).items():
                 call.progress.note(f"passed over {count:,} file{'s'[: count > 1]}: {reason}")
+        for words in unfinished(model):
+            call.progress.warn(words)
         for batch in answered(model, files, self.batch_size):
             told = [_named(each) for each in batch]
             failed += sum(isinstance(answer, DataError) for _, answer in batch)
             if call.json:
                 answers += told
             else:
-                print("\n".join(json.dumps(each, ensure_ascii=True) for each in told), flush=True)
+                put("\n".join(json.dumps(each, ensure_ascii=False) for each in told))
         return Answer({"run": self.run_folder, "answers": answers, "failed": failed}, "", 1 if failed else 0)

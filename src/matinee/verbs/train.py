@@ -26,14 +26,14 @@ from matinee.core.command import Answer, Call, Command, argument
 from matinee.core.errors import BundleError, DataError, Interrupted, SettingsError
 from matinee.core.evaluation import Evaluation
 from matinee.core.model import Model, load
-from matinee.core.progress import Progress, seconds
+from matinee.core.progress import Progress
 from matinee.core.reading import called, read, recognised, task_name
 from matinee.core.registry import task_class
 from matinee.core.runs import Run, new_folder
 from matinee.core.settings import build, flag, from_json, rules, setting, to_json
-from matinee.core.storage import read_foreign_tensors
+from matinee.core.storage import nearby, read_foreign_tensors
 from matinee.core.task import Data
-from matinee.core.telling import said
+from matinee.core.telling import NO_STEP, cautions, idle, said
 from matinee.core.train_settings import TrainSettings
 from matinee.verbs.check import Findings, check, refuse
 from matinee.verbs.evaluate import compare_with, evaluate
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from matinee.core.loop import Hook
-    from matinee.core.standing import Row
+    from matinee.core.standing import Row, Standing
 
 RESERVE = 0.06  # share of the minutes kept for the last scores, the baselines and the report
 
@@ -232,6 +232,8 @@ def carry_out(job: Job, findings: Findings) -> tuple[Model, Evaluation | None]:
     if run is not None:
         run.every_steps = settings.checkpoint_steps
     hooks = [*job.hooks, *_started(network, job)]
+    if idle(task, network, settings.epochs):
+        job.progress.warn(NO_STEP)
     count = sum(p.numel() for p in network.parameters())
     job.progress.note(f"{called(task)} with {count:,} parameters, on {where.describe()}")
     with run.working() if run is not None else contextlib.nullcontext():
@@ -247,7 +249,7 @@ def carry_out(job: Job, findings: Findings) -> tuple[Model, Evaluation | None]:
         model = _model(job, network, valid)
         evaluation = None
         if run is not None:
-            evaluation = _finish(job, model, ended.history, findings)
+            evaluation = _finish(job, model, ended, findings)
             run.check_asked()
     return _whole(model), evaluation
 
@@ -312,7 +314,7 @@ def _keep_what_there_is(job: Job) -> None:
     _model(job, network.eval(), {}).save(run.folder / "model")
 
 
-def _finish(job: Job, model: Model, history: Sequence[Row], findings: Findings) -> Evaluation | None:
+def _finish(job: Job, model: Model, ended: Standing, findings: Findings) -> Evaluation | None:
     """Model, scores, models to compare with, report, in the run folder: all processes score, the first one writes."""
     from matinee.report.ending import put, save
     from matinee.report.story import Story
@@ -332,20 +334,14 @@ def _finish(job: Job, model: Model, history: Sequence[Row], findings: Findings) 
         scores = {name: score.value for name, score in evaluation.scores.items()}
         whole = dataclasses.replace(whole, facts={**whole.facts, split: scores})
     spent = time.perf_counter() - job.began + run.before
-    evaluation = _on_time(job, evaluation, spent)
+    if evaluation is not None:
+        asked = 60 * job.settings.minutes if job.settings.minutes and "minutes" in job.given else math.inf
+        notes = (*evaluation.notes, *cautions(asked, spent, idle(job.data.task, model.network, job.settings.epochs)))
+        evaluation = dataclasses.replace(evaluation, notes=notes)
     problems = [(problem.severity, problem.words, problem.files) for problem in findings.problems]
-    story = Story(run, whole, history, evaluation, problems, findings.counts, spent)
+    story = Story(run, whole, ended.history, evaluation, problems, findings.counts, spent, ended.best_epoch)
     group.leading(lambda: put(story, compared, job.data.origin.source))
     return evaluation
-
-
-def _on_time(job: Job, evaluation: Evaluation | None, spent: float) -> Evaluation | None:
-    """Say so where the minutes were too few for what every run does."""
-    asked = 60 * (job.settings.minutes or math.inf)
-    if evaluation is None or "minutes" not in job.given or spent < 1.25 * asked + 2:
-        return evaluation
-    note = f"it took {seconds(spent)} where {seconds(asked)} were asked for: this data and network need longer."
-    return dataclasses.replace(evaluation, notes=(*evaluation.notes, note))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -397,4 +393,4 @@ def _allowed(command: Train, call: Call) -> None:
         raise SettingsError(f"{flag(strangers[0])} is not a setting of {task_name(kind)}.")
     build(kind, call.tasks)
     if start.start and not Path(start.start).exists():
-        raise SettingsError(f"--start {start.start}: there is no such file or folder.")
+        raise SettingsError(f"--start {start.start}: there is no such file or folder.{nearby(Path(start.start))}")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from matinee.core.ranking import RankingMeter, RatingMeter, first_of
 from matinee.core.task import Batch
+from matinee.media.ranking_scores import RankingMeter, RatingMeter, first_of
 
 PEOPLE, ITEMS, HELD = 40, 30, 14
 
