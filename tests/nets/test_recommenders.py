@@ -9,7 +9,7 @@ import torch
 
 from matinee.nets import recommenders_closed
 from matinee.nets.recommenders import Linear, by_length
-from matinee.nets.recommenders_closed import Chosen, Pair, best_linear, fit_linear, gram
+from matinee.nets.recommenders_closed import ByItems, ByPeople, Chosen, Pair, best_linear, fit_linear, gram
 from matinee.nets.recommenders_learned import Sequence
 
 
@@ -40,6 +40,20 @@ def test_people_alike_are_kernel_regression_over_people() -> None:
     items, people = Pair(told, 0.5, True).weights(penalty)
     assert torch.allclose(people / people.norm(), (weights / weights.norm()).float(), atol=1e-5)
     assert torch.isclose((rows @ people).std(1).mean(), (rows @ items).std(1).mean(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("power", [0.0, 0.3, 0.5])
+def test_an_unknown_of_each_person_gives_the_weights_that_one_of_each_item_does(power: float) -> None:
+    told = chosen(people=30, items=50)[0]
+    told = told.of(told.person != 4)  # who chose nothing says nothing
+    one, other = ByItems(told, power, True), ByPeople(told, power, True)
+    assert isinstance(Pair(told, power, True).solver, ByPeople) and isinstance(
+        Pair(chosen()[0], 0, True).solver, ByItems
+    )
+    for penalty in (3.0, 200.0):
+        assert torch.allclose(one.item_weights(penalty), other.item_weights(penalty), atol=1e-5)
+        alike = one.people_weights(penalty), other.people_weights(penalty)
+        assert alike[0] is not None and alike[1] is not None and torch.allclose(*alike, atol=1e-5)
 
 
 def test_the_weights_are_the_sum_of_both_forms_and_settings_are_kept() -> None:

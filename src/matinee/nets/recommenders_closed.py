@@ -77,6 +77,11 @@ class Chosen:
         """How many items each person chose (people,)."""
         return torch.bincount(self.person, minlength=self.people).float()
 
+    def weight(self, power: float) -> Tensor:
+        """What each person counts (people,): the length of the history, in mean lengths, to the power of -power."""
+        lengths = self.lengths().clamp(min=1)
+        return (lengths / lengths.mean()) ** -power
+
     def of(self, keep: Tensor) -> Chosen:
         """Some of the events, by a mask."""
         share = None if self.share is None else self.share[keep]
@@ -88,8 +93,7 @@ def gram(chosen: Chosen, power: float) -> Tensor:
 
     power: a person with n items counts n to the power of -power, so that those who chose nearly all say less.
     """
-    lengths = chosen.lengths().clamp(min=1)
-    weight = (lengths / lengths.mean()) ** -power
+    weight = chosen.weight(power)
     whole = torch.zeros(chosen.items, chosen.items, device=chosen.item.device)
     panels = range(0, chosen.items, PANEL)
     for first in range(0, chosen.people, BLOCK):
@@ -103,28 +107,68 @@ def gram(chosen: Chosen, power: float) -> Tensor:
     return whole
 
 
-def item_weights(products: Tensor, penalty: float) -> Tensor:
-    """The weights (items, items), with zeros on the diagonal, that best make each item of the others (Steck, 2019)."""
+class ByItems:
+    """The two kinds of weights, solved for an unknown of each item."""
+
+    def __init__(self, chosen: Chosen, power: float, alike: bool) -> None:
+        self.products = gram(chosen, power)
+        self.even = gram(chosen, 1.0) if alike else None
+        self.root = self.products if power == 0.5 or not alike else gram(chosen, 0.5)
+
+    def item_weights(self, penalty: float) -> Tensor:
+        """The weights that best make each item of the others (Steck, 2019)."""
+        inverse = torch.cholesky_inverse(_factor(self.products, penalty))
+        return inverse.div_(-inverse.diagonal().clone()).fill_diagonal_(0)
+
+    def people_weights(self, penalty: float) -> Tensor | None:
+        """The weights by which people alike tell a history, where those were asked for.
+
+        Kernel ridge regression over people: histories of unit length are asked what else their people chose, and answer
+        by their cosine with the one that asks. With a linear kernel it is ridge regression over items, so that nobody's
+        history need be kept.
+        """
+        if self.even is None:
+            return None
+        return torch.cholesky_solve(self.root, _factor(self.even, penalty)).fill_diagonal_(0)
+
+
+class ByPeople:
+    """The same weights, solved for an unknown of each person: the quicker way where there are fewer people than items.
+
+    With rows Y of the histories, (Y'Y + p)^-1 is (1 - Y' (YY' + p)^-1 Y) / p, and (Y'Y + p)^-1 Y' is Y' (YY' + p)^-1.
+    """
+
+    def __init__(self, chosen: Chosen, power: float, alike: bool) -> None:
+        self.rows = chosen.dense(0, chosen.people)
+        self.near = self.rows @ self.rows.T
+        self.weight = chosen.weight(power).sqrt()
+        self.even = chosen.weight(1.0).sqrt() if alike else None
+        self.root = chosen.weight(0.5)
+
+    def item_weights(self, penalty: float) -> Tensor:
+        """As `ByItems` has them."""
+        own = self.rows * self.weight[:, None]
+        weights = own.T @ torch.cholesky_solve(own, self._system(self.weight, penalty))
+        return weights.div_((1 - weights.diagonal()).clamp(min=1e-6)).fill_diagonal_(0)
+
+    def people_weights(self, penalty: float) -> Tensor | None:
+        """As `ByItems` has them."""
+        if self.even is None:
+            return None
+        right = self.rows * (self.root / self.even)[:, None]
+        right = torch.cholesky_solve(right, self._system(self.even, penalty))
+        return ((self.rows * self.even[:, None]).T @ right).fill_diagonal_(0)
+
+    def _system(self, scale: Tensor, penalty: float) -> Tensor:
+        return _factor(self.near * scale * scale[:, None], penalty)
+
+
+def _factor(products: Tensor, penalty: float) -> Tensor:
+    """The Cholesky factor of the products with a penalty on the diagonal."""
     system = products.clone()
     system.diagonal().add_(penalty)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(system))
-    weights = inverse.div_(-inverse.diagonal().clone())
-    weights.fill_diagonal_(0)
-    return weights
-
-
-def people_weights(even: Tensor, products: Tensor, penalty: float) -> Tensor:
-    """The weights (items, items) by which people alike tell a history, zeros on the diagonal.
-
-    Kernel ridge regression over people: histories of unit length are asked what else their people chose, and answer by
-    their cosine with the one that asks (even: the products of all with the power 1, products: with the power 1/2).
-    With a linear kernel it is ridge regression over items, so that nobody's history need be kept.
-    """
-    system = even.clone()
-    system.diagonal().add_(penalty)
-    weights = torch.cholesky_solve(products, torch.linalg.cholesky(system))
-    weights.fill_diagonal_(0)
-    return weights
+    factor: Tensor = torch.linalg.cholesky(system)
+    return factor
 
 
 def ndcg(scores: Tensor, seen: Tensor, wanted: Tensor, at: int = AT) -> Tensor:
@@ -141,18 +185,17 @@ def ndcg(scores: Tensor, seen: Tensor, wanted: Tensor, at: int = AT) -> Tensor:
 
 
 class Pair:
-    """The two kinds of weights of the linear network, of one set of histories."""
+    """The two kinds of weights of the linear network, of one set of histories, solved in the quicker way."""
 
     def __init__(self, chosen: Chosen, power: float, alike: bool) -> None:
-        self.chosen, self.items = chosen, gram(chosen, power)
-        self.people = (gram(chosen, 1.0), gram(chosen, 0.5) if power != 0.5 else self.items) if alike else None
+        self.chosen = chosen
+        self.solver = (ByPeople if chosen.people < chosen.items else ByItems)(chosen, power, alike)
 
     def weights(self, penalty: float) -> list[Tensor]:
         """Both (items, items), the second brought to where scores made of it deviate as much as of the first."""
-        first = item_weights(self.items, penalty)
-        if self.people is None:
+        first, second = self.solver.item_weights(penalty), self.solver.people_weights(EVEN * penalty)
+        if second is None:
             return [first]
-        second = people_weights(*self.people, EVEN * penalty)
         some = self.chosen.dense(0, min(SCALED_ON, self.chosen.people))
         return [first, second.mul_(_brought(some @ first, some @ second))]
 
