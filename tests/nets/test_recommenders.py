@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from matinee.nets import recommenders_closed
+from matinee.nets import recommenders_closed, recommenders_linear
 from matinee.nets.recommenders import Linear, by_length
-from matinee.nets.recommenders_closed import ByItems, ByPeople, Chosen, Pair, best_linear, fit_linear, gram
+from matinee.nets.recommenders_closed import Chosen, gram
 from matinee.nets.recommenders_learned import Sequence
+from matinee.nets.recommenders_linear import ByItems, ByPeople, Pair, Wanted, best_linear, fit_linear
 
 
 def chosen(people: int = 60, items: int = 25) -> tuple[Chosen, torch.Tensor]:
@@ -34,7 +35,7 @@ def test_people_alike_are_kernel_regression_over_people() -> None:
     told, rows = chosen()
     penalty, lengths = 20.0, rows.sum(1, keepdim=True)
     unit = (rows / (lengths / lengths.mean()).sqrt()).double()
-    kernel = unit @ unit.T + recommenders_closed.EVEN * penalty * torch.eye(len(rows)).double()
+    kernel = unit @ unit.T + recommenders_linear.EVEN * penalty * torch.eye(len(rows)).double()
     weights = unit.T @ torch.linalg.solve(kernel, rows.double())
     weights.fill_diagonal_(0)
     items, people = Pair(told, 0.5, True).weights(penalty)
@@ -60,24 +61,24 @@ def test_the_weights_are_the_sum_of_both_forms_and_settings_are_kept() -> None:
     told, rows = chosen()
     network = Linear(rows.shape[1])
     for share in (0.0, 1.5):
-        fit_linear(network, told, 30.0, 0.5, share)
+        fit_linear(network, told, Wanted(30.0, 0.5, share))
         items, people = Pair(told, 0.5, True).weights(30.0)
         assert torch.allclose(network.weights, items + share * people, atol=1e-6)
         assert not network.weights.diagonal().any()
-    assert best_linear(told, 30.0, 0.5, None)[0] == 30.0 and best_linear(told, None, 0.5, 0.0)[1] == 0.0
+    assert best_linear(told, Wanted(30.0, 0.5, None))[0] == 30.0 and best_linear(told, Wanted(None, 0.5, 0.0))[1] == 0.0
 
 
 def test_a_penalty_is_judged_by_the_people_it_is_tried_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recommenders_closed, "TRIED_ON", 5)
+    monkeypatch.setattr(recommenders_linear, "TRIED_ON", 5)
     asked: list[torch.Tensor] = []
-    plain = recommenders_closed.ndcg
+    plain = recommenders_linear.ndcg
 
     def spy(scores: torch.Tensor, seen: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
         asked.append(wanted.clone() * seen)
         return plain(scores, seen, wanted)
 
-    monkeypatch.setattr(recommenders_closed, "ndcg", spy)
-    best_linear(chosen()[0], 30.0, 0.5, None)
+    monkeypatch.setattr(recommenders_linear, "ndcg", spy)
+    best_linear(chosen()[0], Wanted(30.0, 0.5, None))
     assert asked and not any(both.any() for both in asked)  # nothing wanted was seen by the same person
 
 
@@ -87,7 +88,7 @@ def test_friends_count_where_they_tell_what_is_held_back() -> None:
     friends = {True: replace(told, share=torch.full((len(told.item),), 0.5)), False: Chosen(person, item, *rows.shape)}
     for helps, those in friends.items():
         network = Linear(rows.shape[1], social=True)
-        fit_linear(network, told, 30.0, 0.5, 1.0, those)
+        fit_linear(network, told, Wanted(30.0, 0.5, 1.0), those)
         assert (network.kin.item() > 0.01) == helps
     events = torch.tensor([[[1.0, 1, 0], [0, 0, 1]], [[1.0, 1, 0], [8, 1, 1]]])
     network.kin.fill_(0.5)
