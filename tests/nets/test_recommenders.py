@@ -7,9 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from matinee.nets import recommenders_closed, recommenders_linear
-from matinee.nets.recommenders import Linear, by_length
-from matinee.nets.recommenders_closed import Chosen, gram
+from matinee.core.watch import Watch
+from matinee.nets import rating_networks, recommenders_closed, recommenders_linear
+from matinee.nets.rating_networks import Gaussian, Kernel, Ratings, fit_gaussian
+from matinee.nets.recommenders import Factors, Linear, by_length
+from matinee.nets.recommenders_closed import Chosen, fit_factors, gram
 from matinee.nets.recommenders_learned import Sequence
 from matinee.nets.recommenders_linear import ByItems, ByPeople, Pair, Wanted, best_linear, fit_linear
 
@@ -80,6 +82,37 @@ def test_a_penalty_is_judged_by_the_people_it_is_tried_on(monkeypatch: pytest.Mo
     monkeypatch.setattr(recommenders_linear, "ndcg", spy)
     best_linear(chosen()[0], Wanted(30.0, 0.5, None))
     assert asked and not any(both.any() for both in asked)  # nothing wanted was seen by the same person
+
+
+def test_a_look_without_time_does_what_it_can_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recommenders_linear, "LEAST", 10)
+    told, rows = chosen()
+    network, watch = Linear(rows.shape[1]), Watch(time_left=0.0)
+    fit_linear(network, told, Wanted(None, 0.5, None), None, watch)
+    assert network.weights[:10, :10].any() and not network.weights[10:].any() and not network.weights[:, 10:].any()
+    assert "no settings were tried" in watch.notes[0] and "10 of 25 items" in watch.notes[1]
+    factors, watch = Factors(rows.shape[1], 4), Watch(time_left=0.0)
+    fit_factors(factors, told, passes=3, absent=0.2, penalty=0.01, watch=watch)
+    assert factors.table.any() and "1 of 3 passes" in watch.notes[0]
+    ratings = Ratings(told.person, told.item, 1.0 + told.item % 5, *rows.shape)
+    monkeypatch.setattr(rating_networks, "LEAST", 10)
+    gaussian, watch = Gaussian(rows.shape[1]), Watch(time_left=0.0)
+    assert fit_gaussian(gaussian, ratings, torch.zeros(25, 1), watch) == Kernel()
+    assert gaussian.covariance.any() and len(watch.notes) == 2 and "10 items" in watch.notes[1]
+
+
+def test_settings_are_tried_as_long_as_there_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Short(Watch):
+        asked = 0
+
+        def left(self) -> float:
+            self.asked += 1
+            return 1e6 if self.asked < 5 else 0.0
+
+    told, watch = chosen()[0], Short()
+    penalty, share, kin = best_linear(told, Wanted(None, 0.5, None), None, watch)
+    assert penalty in recommenders_linear.PENALTIES and share in recommenders_linear.ALIKE and not kin
+    assert "of 10 penalties were tried" in watch.notes[0] and len(watch.notes) == 1
 
 
 def test_friends_count_where_they_tell_what_is_held_back() -> None:

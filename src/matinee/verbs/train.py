@@ -185,11 +185,11 @@ def carry_out(job: Job, findings: Findings) -> tuple[Model, Evaluation | None]:
     with run.working() if run is not None else contextlib.nullcontext():
         try:
             ended = fit(data, network, settings, budget=_budget(job), hooks=hooks, keeper=run, progress=job.progress)
+            if run is not None:
+                run.check_asked()
         except Interrupted:
             _keep_what_there_is(job)
             raise
-        if run is not None:
-            run.check_asked()
         job.tell_enough(ended.step, ended.plan.wanted)
         valid = {}
         if len(data.valid):
