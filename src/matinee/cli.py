@@ -25,6 +25,7 @@ from matinee.core.processes import speaks
 from matinee.core.progress import Progress
 from matinee.core.settings import add_flags, build, closest, rules
 from matinee.core.storage import unwritable
+from matinee.core.watch import ending
 
 INTERRUPTED = 130
 FIRST_WORD = 2.0  # seconds that the other processes of a training leave the first one to say what is wrong
@@ -38,7 +39,8 @@ def main(words: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _terminated)
     as_json = "--json" in words[: words.index("--") if "--" in words else None]
     try:
-        answer = _dispatch(words, began)
+        with ending(lambda said: _end(said, as_json)):
+            answer = _dispatch(words, began)
         if answer is None:
             return 0
         text = json.dumps(_finite(answer.value), ensure_ascii=False) if as_json else answer.text
@@ -117,6 +119,13 @@ def _complain(words: str, as_json: bool) -> None:
         print(printable(f"matinee: {words}"), file=sys.stderr, flush=True)
     if as_json:
         _put(json.dumps({"error": words}, ensure_ascii=False), True)
+
+
+def _end(words: str, as_json: bool) -> NoReturn:
+    """The end of a process whose main thread is in a call that does not return."""
+    if speaks():
+        _complain(words, as_json)
+    os._exit(INTERRUPTED)
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:

@@ -7,10 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from matinee.nets import recommenders_closed
-from matinee.nets.recommenders import Linear, by_length
-from matinee.nets.recommenders_closed import Chosen, Pair, best_linear, fit_linear, gram
+from matinee.core.watch import Watch
+from matinee.nets import rating_networks, recommenders_closed, recommenders_linear
+from matinee.nets.rating_networks import Gaussian, Kernel, Ratings, fit_gaussian
+from matinee.nets.recommenders import Factors, Linear, by_length
+from matinee.nets.recommenders_closed import Chosen, fit_factors, gram
 from matinee.nets.recommenders_learned import Sequence
+from matinee.nets.recommenders_linear import ByItems, ByPeople, Pair, Wanted, best_linear, fit_linear
 
 
 def chosen(people: int = 60, items: int = 25) -> tuple[Chosen, torch.Tensor]:
@@ -34,7 +37,7 @@ def test_people_alike_are_kernel_regression_over_people() -> None:
     told, rows = chosen()
     penalty, lengths = 20.0, rows.sum(1, keepdim=True)
     unit = (rows / (lengths / lengths.mean()).sqrt()).double()
-    kernel = unit @ unit.T + recommenders_closed.EVEN * penalty * torch.eye(len(rows)).double()
+    kernel = unit @ unit.T + recommenders_linear.EVEN * penalty * torch.eye(len(rows)).double()
     weights = unit.T @ torch.linalg.solve(kernel, rows.double())
     weights.fill_diagonal_(0)
     items, people = Pair(told, 0.5, True).weights(penalty)
@@ -42,29 +45,74 @@ def test_people_alike_are_kernel_regression_over_people() -> None:
     assert torch.isclose((rows @ people).std(1).mean(), (rows @ items).std(1).mean(), rtol=1e-4)
 
 
+@pytest.mark.parametrize("power", [0.0, 0.3, 0.5])
+def test_an_unknown_of_each_person_gives_the_weights_that_one_of_each_item_does(power: float) -> None:
+    told = chosen(people=30, items=50)[0]
+    told = told.of(told.person != 4)  # who chose nothing says nothing
+    one, other = ByItems(told, power, True), ByPeople(told, power, True)
+    assert isinstance(Pair(told, power, True).solver, ByPeople) and isinstance(
+        Pair(chosen()[0], 0, True).solver, ByItems
+    )
+    for penalty in (3.0, 200.0):
+        assert torch.allclose(one.item_weights(penalty), other.item_weights(penalty), atol=1e-5)
+        alike = one.people_weights(penalty), other.people_weights(penalty)
+        assert alike[0] is not None and alike[1] is not None and torch.allclose(*alike, atol=1e-5)
+
+
 def test_the_weights_are_the_sum_of_both_forms_and_settings_are_kept() -> None:
     told, rows = chosen()
     network = Linear(rows.shape[1])
     for share in (0.0, 1.5):
-        fit_linear(network, told, 30.0, 0.5, share)
+        fit_linear(network, told, Wanted(30.0, 0.5, share))
         items, people = Pair(told, 0.5, True).weights(30.0)
         assert torch.allclose(network.weights, items + share * people, atol=1e-6)
         assert not network.weights.diagonal().any()
-    assert best_linear(told, 30.0, 0.5, None)[0] == 30.0 and best_linear(told, None, 0.5, 0.0)[1] == 0.0
+    assert best_linear(told, Wanted(30.0, 0.5, None))[0] == 30.0 and best_linear(told, Wanted(None, 0.5, 0.0))[1] == 0.0
 
 
 def test_a_penalty_is_judged_by_the_people_it_is_tried_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recommenders_closed, "TRIED_ON", 5)
+    monkeypatch.setattr(recommenders_linear, "TRIED_ON", 5)
     asked: list[torch.Tensor] = []
-    plain = recommenders_closed.ndcg
+    plain = recommenders_linear.ndcg
 
     def spy(scores: torch.Tensor, seen: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
         asked.append(wanted.clone() * seen)
         return plain(scores, seen, wanted)
 
-    monkeypatch.setattr(recommenders_closed, "ndcg", spy)
-    best_linear(chosen()[0], 30.0, 0.5, None)
+    monkeypatch.setattr(recommenders_linear, "ndcg", spy)
+    best_linear(chosen()[0], Wanted(30.0, 0.5, None))
     assert asked and not any(both.any() for both in asked)  # nothing wanted was seen by the same person
+
+
+def test_a_look_without_time_does_what_it_can_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recommenders_linear, "LEAST", 10)
+    told, rows = chosen()
+    network, watch = Linear(rows.shape[1]), Watch(time_left=0.0)
+    fit_linear(network, told, Wanted(None, 0.5, None), None, watch)
+    assert network.weights[:10, :10].any() and not network.weights[10:].any() and not network.weights[:, 10:].any()
+    assert "no settings were tried" in watch.notes[0] and "10 of 25 items" in watch.notes[1]
+    factors, watch = Factors(rows.shape[1], 4), Watch(time_left=0.0)
+    fit_factors(factors, told, passes=3, absent=0.2, penalty=0.01, watch=watch)
+    assert factors.table.any() and "1 of 3 passes" in watch.notes[0]
+    ratings = Ratings(told.person, told.item, 1.0 + told.item % 5, *rows.shape)
+    monkeypatch.setattr(rating_networks, "LEAST", 10)
+    gaussian, watch = Gaussian(rows.shape[1]), Watch(time_left=0.0)
+    assert fit_gaussian(gaussian, ratings, torch.zeros(25, 1), watch) == Kernel()
+    assert gaussian.covariance.any() and len(watch.notes) == 2 and "10 items" in watch.notes[1]
+
+
+def test_settings_are_tried_as_long_as_there_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Short(Watch):
+        asked = 0
+
+        def left(self) -> float:
+            self.asked += 1
+            return 1e6 if self.asked < 5 else 0.0
+
+    told, watch = chosen()[0], Short()
+    penalty, share, kin = best_linear(told, Wanted(None, 0.5, None), None, watch)
+    assert penalty in recommenders_linear.PENALTIES and share in recommenders_linear.ALIKE and not kin
+    assert "of 10 penalties were tried" in watch.notes[0] and len(watch.notes) == 1
 
 
 def test_friends_count_where_they_tell_what_is_held_back() -> None:
@@ -73,7 +121,7 @@ def test_friends_count_where_they_tell_what_is_held_back() -> None:
     friends = {True: replace(told, share=torch.full((len(told.item),), 0.5)), False: Chosen(person, item, *rows.shape)}
     for helps, those in friends.items():
         network = Linear(rows.shape[1], social=True)
-        fit_linear(network, told, 30.0, 0.5, 1.0, those)
+        fit_linear(network, told, Wanted(30.0, 0.5, 1.0), those)
         assert (network.kin.item() > 0.01) == helps
     events = torch.tensor([[[1.0, 1, 0], [0, 0, 1]], [[1.0, 1, 0], [8, 1, 1]]])
     network.kin.fill_(0.5)

@@ -14,11 +14,14 @@ import torch
 import matinee
 from matinee.cli import main
 from matinee.core.errors import DataError, SettingsError
+from matinee.core.evaluation import LINEAR
 from matinee.core.measuring import collect
 from matinee.core.progress import Progress
 from matinee.core.runtime import machine
+from matinee.core.watch import Watch
 from matinee.media.ranking_scores import difference
 from matinee.tasks.recommendation import RANKING, Recommendation
+from matinee.verbs.evaluate import compare_with
 
 STEPS = {"pairwise": 8, "autoencoder": 8, "graph": 5, "sequence": 8, "blend": 4}
 
@@ -48,6 +51,15 @@ def test_every_network_beats_what_is_popular(network: str, quiet: Progress) -> N
     model = matinee.train(data, progress=quiet, **({"epochs": STEPS[network]} if network in STEPS else {}))
     told = matinee.evaluate(model, data)
     assert told.scores["ndcg_10"].low > told.baselines["trivial"]["ndcg_10"]
+
+
+def test_the_model_to_beat_is_not_learned_twice_where_it_is_a_part_of_the_model(quiet: Progress) -> None:
+    data = Recommendation(network="blend").toy()
+    model = matinee.train(data, epochs=1, progress=quiet)
+    part = compare_with(data, Watch(), learned=model.network)[LINEAR]
+    assert part.network is model.network.get_submodule("members.linear")
+    again = compare_with(data, Watch())[LINEAR].network.state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in part.network.state_dict().items())
 
 
 def test_ratings_are_predicted_within_their_range(quiet: Progress) -> None:

@@ -7,16 +7,20 @@ import os
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import matinee
 from matinee.core.errors import Interrupted, SettingsError
+from matinee.core.examples import Examples
 from matinee.core.loop import Step
 from matinee.core.progress import Progress
 from matinee.core.storage import read_json, read_tensors
-from matinee.core.task import Data
+from matinee.core.task import Data, Task
+from matinee.core.watch import Watch
+from matinee.report import ending
 from matinee.tasks.image_classification import ImageClassification
 from matinee.verbs.verify_resume import CLOCK, _data, _job
 
@@ -78,6 +82,61 @@ def test_a_signal_saves_and_names_the_way_on(toy: Data, number: int, quiet: Prog
     matinee.train(toy, out=tmp_path / "whole", progress=quiet, **SETTINGS)
     matinee.resume(tmp_path / "run", toy, progress=quiet)
     same(tmp_path / "whole", tmp_path / "run")
+
+
+@pytest.mark.parametrize(("question", "words"), [("study", "before the first step"), ("trivial", "after the training")])
+def test_a_signal_beside_the_steps_stops_at_once_and_truly(
+    question: str, words: str, quiet: Progress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = ImageClassification().toy()
+    plain = getattr(ImageClassification, question)
+    matinee.train(data, out=tmp_path / "whole", progress=quiet, **SETTINGS)
+
+    def interrupted(*given: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("it went on")
+
+    monkeypatch.setattr(ImageClassification, question, interrupted)
+    with pytest.raises(Interrupted, match=f"{words}.*matinee resume"):
+        matinee.train(data, out=tmp_path / "run", progress=quiet, **SETTINGS)
+    assert not list((tmp_path / "run").rglob("*.part")) and not (tmp_path / "run" / "result.json").exists()
+    monkeypatch.setattr(ImageClassification, question, plain)
+    matinee.resume(tmp_path / "run", data, progress=quiet)
+    assert (tmp_path / "run" / "result.json").exists()
+    same(tmp_path / "whole", tmp_path / "run")
+
+
+def test_a_signal_while_the_report_is_written_does_not_undo_it(
+    quiet: Progress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = ending.put
+
+    def late(*given: Any) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        plain(*given)
+
+    monkeypatch.setattr(ending, "put", late)
+    with pytest.raises(Interrupted, match="all was done"):
+        matinee.train(ImageClassification().toy(), out=tmp_path / "run", progress=quiet, epochs=1)
+    assert matinee.load(tmp_path / "run").facts["test"]
+
+
+def test_what_a_look_left_out_is_still_told_after_a_resume(
+    quiet: Progress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, given = ImageClassification().toy(), []
+
+    def study(task: Task, network: torch.nn.Module, examples: Examples, watch: Watch) -> None:
+        task.prepare(network, examples)
+        given.append(watch.left())
+        watch.shortened("half of it was left out.")
+
+    monkeypatch.setattr(ImageClassification, "study", study)
+    with pytest.raises(Interrupted):
+        matinee.train(data, out=tmp_path / "run", progress=quiet, minutes=20.0, hooks=[Stop(3)], **SETTINGS)
+    matinee.resume(tmp_path / "run", data, progress=quiet)
+    assert read_json(tmp_path / "run" / "result.json")["notes"][0] == "half of it was left out."
+    assert 300 < given[0] < 600 and given[1] <= 0  # half of the minutes; nothing where a checkpoint holds it all
 
 
 def test_a_run_that_has_ended_is_only_loaded(toy: Data, quiet: Progress, tmp_path: Path) -> None:

@@ -82,6 +82,17 @@ def test_a_minute_is_a_minute(toy: Data, quiet: Progress, tmp_path: Path) -> Non
     assert events and events[-1]["left"] >= 1
 
 
+def test_minutes_end_with_the_passes_that_pay(quiet: Progress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, plain = ImageClassification().toy(), ImageClassification.advice
+    monkeypatch.setattr(ImageClassification, "advice", lambda task, count: {**plain(task, count), "most_epochs": 2})
+    matinee.train(data, minutes=10, out=tmp_path / "run", progress=quiet)
+    told = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert told["epochs"] == 2 and "ended after 2 passes with" in told["notes"][0]
+    matinee.train(data, minutes=10, epochs=3, out=tmp_path / "other", progress=quiet)
+    told = json.loads((tmp_path / "other" / "result.json").read_text())
+    assert told["epochs"] == 3 and not any("passes" in note for note in told["notes"])
+
+
 def test_early_stopping_stops(toy: Data) -> None:
     class Judge(matinee.Hook):
         epochs = 0

@@ -48,13 +48,13 @@ class Progress:
         now, log = time.perf_counter(), self._line is _in_log
         return not self.quiet and (now - self._logged >= LOG_EVERY if log else now - self._drawn >= REDRAW)
 
-    def live(self, words: str) -> None:
-        """A line that the next one replaces; in a log file, one every now and then."""
+    def live(self, words: str, *, at_once: bool = False) -> None:
+        """A line that the next one replaces; in a log file, one every now and then, or this one `at_once`."""
         if self.quiet:
             return
         now = time.perf_counter()
         self._drawn = now
-        log = words if now - self._logged >= LOG_EVERY else ""
+        log = words if at_once or now - self._logged >= LOG_EVERY else ""
         if log:
             self._logged = now
         self._show(words, log)

@@ -240,6 +240,18 @@ class Run:
         """Keep what the clock decided."""
         self.write("checkpoint/clock.json", events)
 
+    def looked(self, notes: list[str] | None) -> list[str]:
+        """Keep what the look before the first step had no time for; None: what was kept of it."""
+        path = self.folder / "checkpoint" / "look.json"
+        if notes is not None:
+            if notes:
+                self.write("checkpoint/look.json", notes)
+            return notes
+        found: Any = read_json(path) if self.here and path.exists() else []
+        if not isinstance(found, list) or not all(isinstance(note, str) for note in found):
+            raise BundleError(f"{path}: this is not what a look left out; the file is damaged.")
+        return found
+
     def log(self, row: dict[str, float]) -> None:
         """One row of metrics.csv, and the same for TensorBoard."""
         if not self.here:
@@ -291,7 +303,8 @@ class Run:
     def check_asked(self) -> None:
         """Outside the loop: stop here if a signal asked to. Raises Interrupted."""
         if self._asked:
-            raise Interrupted(f"stopped. To go on: matinee resume {self.folder}")
+            ended = f"all was done when this was to stop: see {self.folder / 'report.html'}"
+            raise Interrupted(ended if self.finished else f"stopped. To go on: matinee resume {self.folder}")
 
     def _take_lock(self) -> None:
         try:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from matinee.core.model import Model
+    from matinee.core.watch import Watch
 
 
 @dataclass(frozen=True)
@@ -274,12 +275,23 @@ class Task(ABC):
         return _byte_prints(examples), 0.999
 
     def advice(self, examples: int) -> dict[str, Any]:
-        """Good training settings for this task's network with so many examples, where the user says nothing."""
+        """Good training settings for this task's network with so many examples, where the user says nothing.
+
+        Beside them "most_epochs": passes after which more do harm; where --minutes alone is given, it ends there.
+        """
         return {}
 
     def prepare(self, network: nn.Module, examples: Examples) -> None:
         """One look at the training examples before the first step (to set statistics or a first layer)."""
         return
+
+    def study(self, network: nn.Module, examples: Examples, watch: Watch) -> None:
+        """The same look, with a watch: what verbs ask.
+
+        A task whose look may take long answers this: it says what it does, leaves out what the time does not suffice
+        for, and says so. `prepare` then asks this with `Watch()`, which has all the time there is.
+        """
+        self.prepare(network, examples)
 
     def calibrate(self, network: nn.Module, outputs: Any, targets: Any) -> None:
         """One look at outputs and targets of validation examples after the last step, to make confidence honest."""
@@ -295,6 +307,10 @@ class Task(ABC):
 
     def simplest(self) -> Task | None:
         """The same problem with the simplest network that learns (linear), or None where this is it."""
+        return None
+
+    def contained(self, network: nn.Module, simplest: Task) -> nn.Module | None:
+        """The network of `simplest`, learned from the same examples, where it is a part of this trained one."""
         return None
 
     def logits(self, outputs: Any) -> Tensor:

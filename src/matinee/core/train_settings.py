@@ -63,7 +63,7 @@ class TrainSettings:
         """The same settings, with what was left to "auto" taken from `advice`, then from plain defaults."""
         known = {**_PLAIN, **{k: v for k, v in advice.items() if k in rules(self)}}
         if self.minutes is not None and self.epochs is None and known["epochs"]:
-            known.pop("epochs")
+            known["epochs"] = advice.get("most_epochs")
         elif self.epochs is not None and self.minutes is None:
             known.pop("minutes")
         open_ = {k: v for k, v in known.items() if getattr(self, k) is None}

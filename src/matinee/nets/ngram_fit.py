@@ -9,6 +9,7 @@ aligned sequences see nets/ngram_likeness.py.
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from matinee.core.examples import Array, Ragged
+from matinee.core.watch import Watch
 from matinee.nets.ngrams import NOTHING, PAIRS_UP_TO, NgramNetwork, NgramShape, distinct, hashes, weights_of
 
 COSTS: Final = (0.1, 0.3, 1.0, 3.0, 10.0)
@@ -211,7 +213,9 @@ def _length(weights: tuple[Tensor, Tensor], margin: Tensor, moved: Tensor, truth
     return best
 
 
-def learn(network: NgramNetwork, ids: Ragged, rows: Array, labels: Array, weighs: Array) -> None:
+def learn(
+    network: NgramNetwork, ids: Ragged, rows: Array, labels: Array, weighs: Array, watch: Watch | None = None
+) -> None:
     """Put into the network what these rows of token ids tell: all of them, or as many as there is room for.
 
     Which ones are left out is drawn by lot, always the same; `network.looked` is how many were not. labels, weighs:
@@ -223,7 +227,7 @@ def learn(network: NgramNetwork, ids: Ragged, rows: Array, labels: Array, weighs
     order = order[np.argsort(lengths[order], kind="stable")]
     chunks = _chunks(lengths[order] * each)
     batches = (torch.from_numpy(ids.padded(rows[order[first:stop]])) for first, stop in chunks)
-    fit(network, batches, torch.from_numpy(labels[order]), torch.from_numpy(weighs[order]))
+    fit(network, batches, torch.from_numpy(labels[order]), torch.from_numpy(weighs[order]), watch)
 
 
 def grams_of_a_token(shape: NgramShape) -> int:
@@ -242,25 +246,35 @@ def _chunks(sizes: Array) -> list[tuple[int, int]]:
     return found
 
 
-def fit(network: NgramNetwork, batches: Iterable[Tensor], labels: Tensor, weighs: Tensor | None = None) -> float:
+def fit(
+    network: NgramNetwork,
+    batches: Iterable[Tensor],
+    labels: Tensor,
+    weighs: Tensor | None = None,
+    watch: Watch | None = None,
+) -> float:
     """Put into the network what the examples tell. Returns the cost that was chosen.
 
     Args:
         labels: class numbers (examples,).
         weighs: how much a mistake on each example weighs (examples,); None: 1.
+        watch: the time there is, beside that of aligned sequences; None: all of it.
     """
     from matinee.nets import ngram_likeness
 
-    shape = network.shape
+    shape, watch = network.shape, watch or Watch()
+    watch.tell(f"n-grams of {len(labels):,} examples")
     if aligned := bool(shape.places) and len(labels) <= ngram_likeness.UP_TO:
         batches = list(batches)
+    began = time.perf_counter()
     found = look(batches, shape, least=2 if found_often(len(labels)) else 1)
+    looked = time.perf_counter() - began
     weighs = torch.ones(len(labels)) if weighs is None else weighs.float()
     if aligned:
         ids = torch.cat([pad(one[:, : shape.length], (0, max(0, shape.length - one.shape[1]))) for one in batches])
         solution = ngram_likeness.solution(ids, found, labels, weighs, shape)
     else:
-        solution = _solution(found, labels, weighs, shape)
+        solution = _solution(found, labels, weighs, shape, watch, looked)
     with torch.no_grad():
         count = len(found.keys)
         network.keys.fill_(NOTHING)[:count] = found.keys
@@ -304,8 +318,9 @@ def answers(margins: Tensor) -> Tensor:
     return (margins[:, 0] > 0).long() if margins.shape[1] == 1 else margins.argmax(1)
 
 
-def _solution(found: Found, labels: Tensor, weighs: Tensor, shape: NgramShape) -> Solution:
-    cost, sharpness = _chosen(found, labels, weighs, shape)
+def _solution(found: Found, labels: Tensor, weighs: Tensor, shape: NgramShape, watch: Watch, looked: float) -> Solution:
+    cost, sharpness = _chosen(found, labels, weighs, shape, watch, looked)
+    watch.tell(f"weights of {len(found.keys):,} n-grams")
     truth, whole = signs(labels, shape.classes), found.table()
     scale = _scale(whole, truth, shape)
     weight, bias = solve(whole, scale, truth, cost * weighs[:, None])
@@ -319,19 +334,36 @@ def _scale(table: Table, truth: Tensor, shape: NgramShape) -> Tensor:
     return ratios(table, truth)
 
 
-def _chosen(found: Found, labels: Tensor, weighs: Tensor, shape: NgramShape) -> tuple[float, float]:
-    """The cost that answers the most held-back examples rightly, and how sharp their logits should be."""
+def _chosen(
+    found: Found, labels: Tensor, weighs: Tensor, shape: NgramShape, watch: Watch, looked: float
+) -> tuple[float, float]:
+    """The cost that answers the most held-back examples rightly, and how sharp their logits should be.
+
+    Where the time is short, of those that there is time to try beside the last solution; the first try is taken to last
+    as long as the look at the n-grams did.
+    """
     if len(labels) < FEW:
+        return 1.0, 1.0
+    if watch.left() < 2 * looked:
+        watch.shortened("n-grams: the usual cost of a mistake, there was no time to try others.")
         return 1.0, 1.0
     away = held_back(len(labels))
     near, far = found.table(~away), found.table(away)
     truth, mistakes = signs(labels[~away], shape.classes), weighs[~away, None]
     scale = _scale(near, truth, shape)
-    best, start = (-1.0, 1.0, 1.0), None
-    for cost in COSTS:
+    best, start, longest = (-1.0, 1.0, 1.0), None, 0.0
+    for tried, cost in enumerate(COSTS):
+        if watch.left() < 2.5 * longest:
+            watch.shortened(
+                f"n-grams: {tried} of {len(COSTS)} costs of a mistake were tried, there was no time for more."
+            )
+            break
+        watch.tell(f"weights of n-grams, {tried} of {len(COSTS)} costs tried")
+        began = time.perf_counter()
         start = solve(near, scale, truth, cost * mistakes, start)
         margins = far.straight @ (scale * start[0]) + start[1]
         right = float(((answers(margins) == labels[away]) * weighs[away]).sum())
         if right > best[0] + 1e-6:
             best = (right, cost, sharpness_of(margins, labels[away], shape.classes))
+        longest = max(longest, time.perf_counter() - began)
     return best[1], best[2]

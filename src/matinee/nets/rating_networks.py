@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import asdict, dataclass
 from typing import Final
 
 import torch
 from torch import Tensor
 
+from matinee.core.watch import Watch
+from matinee.nets.pace import products_a_second
 from matinee.nets.recommenders import Recommender, by_length, numbers
 
 COVERED: Final = 4000
 """Items, the most often rated first, between which covariances are kept; the others have a mean and a deviation."""
+LEAST: Final = 200
+"""Items whose directions are looked for however little time there is."""
 
 
 class Biases(Recommender):
@@ -165,35 +171,65 @@ TRIED: Final = {
 """What is tried for each, the others as they are: round numbers, each about as far from the next."""
 
 
-def fit_gaussian(network: Gaussian, ratings: Ratings, kinds: Tensor) -> Kernel:
+def fit_gaussian(network: Gaussian, ratings: Ratings, kinds: Tensor, watch: Watch) -> Kernel:
     """Choose the kernel on a tenth of the ratings, held back, then fill the network from all of them.
 
-    kinds: 1 for what an item is, float32 (items, kinds). Returns the kernel.
+    kinds: 1 for what an item is, float32 (items, kinds). Returns the kernel: the best of those there is time to try.
+    Where there is not even time for all directions, those of the items rated most often are looked for alone.
     """
+    main, best = network.covered, Kernel()
+    need = 0.0 if math.isinf(watch.left()) else _time_for(ratings, main)
     away = torch.rand(len(ratings.item), generator=torch.Generator().manual_seed(0)) < 0.1
     away &= ratings.item < network.covered
-    known, best = _Known(ratings.of(~away), kinds, network.covered), Kernel()
-    trial = Gaussian(ratings.items)
-    if away.any() and not away.all():
+    if watch.left() < 3 * need:
+        watch.shortened("gaussian: the usual kernel, there was no time to try others.")
+    elif away.any() and not away.all():
+        best = _best_kernel(ratings.of(~away), ratings.of(away), kinds, network.covered, watch, need)
+    while main > LEAST and need > watch.left():
+        main = max(LEAST, int(0.8 * main))
+        need = _time_for(ratings, main)
+    if main < network.covered:
+        watch.shortened(f"gaussian: directions of {main:,} items, there was no time for the rarer ones.")
+    watch.tell(f"what ratings of {main:,} items have in common")
+    _Known(ratings, kinds, network.covered, main).fill(network, best)
+    return best
 
-        def error(kernel: Kernel) -> float:
-            known.fill(trial, kernel)
-            return _error(trial, ratings.of(~away), ratings.of(away))
 
-        least = error(best)
-        for name, values in TRIED.items():
-            for value in values:
-                other = Kernel(**{**asdict(best), name: value})
-                if other != best and (now := error(other)) < least:
-                    best, least = other, now
-    _Known(ratings, kinds, network.covered).fill(network, best)
+def _time_for(ratings: Ratings, items: int) -> float:
+    """Seconds, with caution, for the directions of so many items: as long as ten products of their size."""
+    return 2 * (20 * items**3 + 4 * ratings.people * items**2) / products_a_second(ratings.item.device)
+
+
+def _best_kernel(known: Ratings, asked: Ratings, kinds: Tensor, covered: int, watch: Watch, need: float) -> Kernel:
+    """The kernel that predicts the ratings asked for best; each thing is tried alone while `need` seconds stay left."""
+    best, least, longest = Kernel(), math.inf, 0.0
+    watch.tell("what ratings have in common")
+    base, trial = _Known(known, kinds, covered, covered), Gaussian(known.items)
+    tried = list(dict.fromkeys([("rank", best.rank), *((n, value) for n, values in TRIED.items() for value in values)]))
+    for count, (name, value) in enumerate(tried):
+        other = Kernel(**{**asdict(best), name: value})
+        if other == best and count:
+            continue
+        if watch.left() < need + 1.2 * longest:
+            watch.shortened(f"gaussian: {count} of {len(tried)} kernels were tried, there was no time for more.")
+            break
+        watch.tell(f"kernels of the Gaussian, {count} of {len(tried)} tried")
+        began = time.perf_counter()
+        base.fill(trial, other)
+        if (now := _error(trial, known, asked)) < least:
+            best, least = other, now
+        longest = max(longest, time.perf_counter() - began)
     return best
 
 
 class _Known:
-    """What ratings tell of items, whatever the kernel: biases, covariances of residuals, kinds."""
+    """What ratings tell of items, whatever the kernel: biases, covariances of residuals, kinds.
 
-    def __init__(self, ratings: Ratings, kinds: Tensor, covered: int) -> None:
+    main: among how many of them, the first, directions are looked for.
+    """
+
+    def __init__(self, ratings: Ratings, kinds: Tensor, covered: int, main: int) -> None:
+        self.main = main
         start = Biases(ratings.items)
         person = fit_biases(start, ratings)
         self.mean, self.bounds = start.mean + start.above, torch.stack([ratings.value.min(), ratings.value.max()])
@@ -216,7 +252,9 @@ class _Known:
         """Mean, covariance and noise of a network."""
         if kernel.shrinking not in self.directions:
             shrunk = (self.products / (self.both + kernel.shrinking)).fill_diagonal_(0)
-            self.directions[kernel.shrinking] = torch.linalg.eigh(shrunk)
+            values, vectors = torch.linalg.eigh(shrunk[: self.main, : self.main])
+            wide = torch.nn.functional.pad(vectors, (0, 0, 0, len(shrunk) - self.main))
+            self.directions[kernel.shrinking] = values, wide
         values, vectors = self.directions[kernel.shrinking]
         rank = min(kernel.rank, len(values))
         main = vectors[:, -rank:] * values[-rank:].clamp(min=0).sqrt()

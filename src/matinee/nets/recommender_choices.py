@@ -10,10 +10,12 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from matinee.core.watch import Watch
 from matinee.nets.rating_networks import Biases, Gaussian, Ratings, fit_biases, fit_gaussian
 from matinee.nets.recommenders import Blend, Factors, Lesson, Linear, Popular, Recommender
-from matinee.nets.recommenders_closed import Chosen, fit_factors, fit_linear, gram
+from matinee.nets.recommenders_closed import Chosen, fit_factors, gram
 from matinee.nets.recommenders_learned import Autoencoder, Graph, Pairwise, Sequence, fit_graph
+from matinee.nets.recommenders_linear import Wanted, fit_linear
 
 RANKING: Final = ("popular", "linear", "factors", "pairwise", "autoencoder", "graph", "sequence", "blend")
 RATING: Final = ("mean", "biases", "gaussian")
@@ -45,6 +47,8 @@ ADVICE: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 
 
+SHARES_OF_TIME: Final = (0.7, 1.0, 1.0)
+"""Of the time that is left, for each member of a blend in turn."""
 FEW: Final = 2000
 """People of whom so many factors cannot be told."""
 
@@ -89,18 +93,19 @@ def _autoencoder(plan: Plan) -> Autoencoder:
     return Autoencoder(plan.items, 3 * plan.size, plan.size, dropout=plan.dropout, beta=0.2)
 
 
-def fit_ranking(network: nn.Module, chosen: Chosen, plan: Plan, friends: Chosen | None = None) -> None:
+def fit_ranking(network: nn.Module, chosen: Chosen, plan: Plan, friends: Chosen | None, watch: Watch) -> None:
     """All that a network learns of who chose what, and of what friends chose, before the first step."""
     if isinstance(network, Blend):
-        for member in network.members.values():
-            fit_ranking(member, chosen, plan, friends)
+        for member, share in zip(network.members.values(), SHARES_OF_TIME, strict=True):
+            fit_ranking(member, chosen, plan, friends, watch.part(share))
     elif isinstance(network, Popular):
         with torch.no_grad():
             network.counts.copy_(chosen.counts())
     elif isinstance(network, Linear):
-        fit_linear(network, chosen, plan.penalty, plan.power, plan.alike, friends if plan.social else None)
+        wanted = Wanted(plan.penalty, plan.power, plan.alike)
+        fit_linear(network, chosen, wanted, friends if plan.social else None, watch)
     elif isinstance(network, Factors):
-        fit_factors(network, chosen, passes=6, absent=0.2, penalty=0.012)
+        fit_factors(network, chosen, passes=6, absent=0.2, penalty=0.012, watch=watch)
     elif isinstance(network, Graph):
         fit_graph(network, gram(chosen, plan.power))
     elif isinstance(network, Autoencoder):
@@ -109,7 +114,7 @@ def fit_ranking(network: nn.Module, chosen: Chosen, plan: Plan, friends: Chosen 
             network.head.bias.copy_((counts / counts.sum()).log() - (counts / counts.sum()).log().mean())
 
 
-def fit_rating(network: nn.Module, chosen: Chosen, kinds: Tensor) -> None:
+def fit_rating(network: nn.Module, chosen: Chosen, kinds: Tensor, watch: Watch) -> None:
     """All that a network learns of ratings, the shares of events, NaN where there is none; kinds (items, kinds)."""
     value = chosen.share if chosen.share is not None else torch.full(chosen.item.shape, torch.nan)
     known = chosen.of(~value.isnan())
@@ -118,7 +123,7 @@ def fit_rating(network: nn.Module, chosen: Chosen, kinds: Tensor) -> None:
     if isinstance(network, Biases):
         fit_biases(network, ratings)
     elif isinstance(network, Gaussian):
-        fit_gaussian(network, ratings, kinds)
+        fit_gaussian(network, ratings, kinds, watch)
 
 
 def loss(lesson: Lesson) -> Tensor:

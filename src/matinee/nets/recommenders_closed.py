@@ -1,4 +1,4 @@
-"""What closed forms know: counts, the weights of the linear network, the factors of the factorisation.
+"""What closed forms know: who chose what, how often together, the factors of the factorisation, shares of a blend.
 
 All take histories as two int64 tensors, the person and the item of every event, both from 0 on.
 """
@@ -6,32 +6,19 @@ All take histories as two int64 tensors, the person and the item of every event,
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from matinee.nets.recommenders import USUAL, Blend, Factors, Linear, folded
+from matinee.core.watch import Watch
+from matinee.nets.recommenders import USUAL, Blend, Factors, folded
 
-PENALTIES: Final = (50.0, 100.0, 200.0, 350.0, 500.0, 700.0, 1000.0, 1500.0, 2500.0, 5000.0)
-"""What is tried for the linear network's penalty where the user names none."""
 BLOCK: Final = 2048
 """People whose rows are dense at once."""
 PANEL: Final = 512
 """Items whose products with all that come behind them are made at once."""
-ALIKE: Final = (0.0, 0.5, 1.0, 2.0, 4.0)
-"""What is tried for the share of people alike in it."""
-KIN: Final = (0.0, 0.05, 0.1, 0.2, 0.4)
-"""What is tried for the share of what friends chose."""
-EVEN: Final = 2.0
-"""By how much its penalty is larger."""
-SCALED_ON: Final = 512
-"""People on whose scores both kinds of weights are brought to one scale."""
-TRIED_ON: Final = 2000
-"""People at most that they are tried on."""
-ITEMS_TRIED: Final = 2000
 AT: Final = 10
 
 
@@ -77,6 +64,11 @@ class Chosen:
         """How many items each person chose (people,)."""
         return torch.bincount(self.person, minlength=self.people).float()
 
+    def weight(self, power: float) -> Tensor:
+        """What each person counts (people,): the length of the history, in mean lengths, to the power of -power."""
+        lengths = self.lengths().clamp(min=1)
+        return (lengths / lengths.mean()) ** -power
+
     def of(self, keep: Tensor) -> Chosen:
         """Some of the events, by a mask."""
         share = None if self.share is None else self.share[keep]
@@ -88,8 +80,7 @@ def gram(chosen: Chosen, power: float) -> Tensor:
 
     power: a person with n items counts n to the power of -power, so that those who chose nearly all say less.
     """
-    lengths = chosen.lengths().clamp(min=1)
-    weight = (lengths / lengths.mean()) ** -power
+    weight = chosen.weight(power)
     whole = torch.zeros(chosen.items, chosen.items, device=chosen.item.device)
     panels = range(0, chosen.items, PANEL)
     for first in range(0, chosen.people, BLOCK):
@@ -101,30 +92,6 @@ def gram(chosen: Chosen, power: float) -> Tensor:
     for left in panels:
         whole[left + PANEL :, left : left + PANEL] = whole[left : left + PANEL, left + PANEL :].T
     return whole
-
-
-def item_weights(products: Tensor, penalty: float) -> Tensor:
-    """The weights (items, items), with zeros on the diagonal, that best make each item of the others (Steck, 2019)."""
-    system = products.clone()
-    system.diagonal().add_(penalty)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(system))
-    weights = inverse.div_(-inverse.diagonal().clone())
-    weights.fill_diagonal_(0)
-    return weights
-
-
-def people_weights(even: Tensor, products: Tensor, penalty: float) -> Tensor:
-    """The weights (items, items) by which people alike tell a history, zeros on the diagonal.
-
-    Kernel ridge regression over people: histories of unit length are asked what else their people chose, and answer by
-    their cosine with the one that asks (even: the products of all with the power 1, products: with the power 1/2).
-    With a linear kernel it is ridge regression over items, so that nobody's history need be kept.
-    """
-    system = even.clone()
-    system.diagonal().add_(penalty)
-    weights = torch.cholesky_solve(products, torch.linalg.cholesky(system))
-    weights.fill_diagonal_(0)
-    return weights
 
 
 def ndcg(scores: Tensor, seen: Tensor, wanted: Tensor, at: int = AT) -> Tensor:
@@ -140,117 +107,7 @@ def ndcg(scores: Tensor, seen: Tensor, wanted: Tensor, at: int = AT) -> Tensor:
     return torch.where(count > 0, hits.sum(1) / ideal, torch.nan)
 
 
-class Pair:
-    """The two kinds of weights of the linear network, of one set of histories."""
-
-    def __init__(self, chosen: Chosen, power: float, alike: bool) -> None:
-        self.chosen, self.items = chosen, gram(chosen, power)
-        self.people = (gram(chosen, 1.0), gram(chosen, 0.5) if power != 0.5 else self.items) if alike else None
-
-    def weights(self, penalty: float) -> list[Tensor]:
-        """Both (items, items), the second brought to where scores made of it deviate as much as of the first."""
-        first = item_weights(self.items, penalty)
-        if self.people is None:
-            return [first]
-        second = people_weights(*self.people, EVEN * penalty)
-        some = self.chosen.dense(0, min(SCALED_ON, self.chosen.people))
-        return [first, second.mul_(_brought(some @ first, some @ second))]
-
-
-def _brought(scores: Tensor, others: Tensor) -> Tensor:
-    """By what others (people, items) are to be multiplied to deviate over the items as much as the scores do.
-
-    People of whom the others say nothing do not count.
-    """
-    some = others.any(1)
-    return (
-        scores[some].std(1).mean() / others[some].std(1).mean().clamp(min=1e-12) if some.any() else scores.new_ones(())
-    )
-
-
-def fit_linear(
-    network: Linear,
-    chosen: Chosen,
-    penalty: float | None,
-    power: float,
-    alike: float | None,
-    friends: Chosen | None = None,
-) -> None:
-    """Fill the weights; what is None is chosen on people held back, and so is how much friends count."""
-    kin = 0.0
-    if penalty is None or alike is None or friends is not None:
-        penalty, alike, kin = best_linear(chosen, penalty, power, alike, friends)
-    weights = _joined(Pair(chosen, power, alike > 0).weights(penalty), alike)
-    with torch.no_grad():
-        network.weights.copy_(weights)
-        if kin and friends is not None:
-            some = torch.arange(min(SCALED_ON, chosen.people), device=chosen.item.device)
-            near = nn.functional.normalize(friends.rows(some), dim=1)
-            network.kin.fill_(kin * float(_brought(chosen.rows(some) @ weights, near)))
-
-
-def _joined(parts: Sequence[Tensor], alike: float) -> Tensor:
-    return parts[0].add_(parts[1], alpha=alike) if len(parts) > 1 else parts[0]
-
-
-def best_linear(
-    chosen: Chosen, penalty: float | None, power: float, alike: float | None, friends: Chosen | None = None
-) -> tuple[float, float, float]:
-    """The penalty, the share of people alike and that of friends which rank best a fifth of all events, held back.
-
-    Tried on 2,000 people at most, and on items that are chosen often: the rest changes little.
-    """
-    chosen = chosen.first(min(chosen.items, ITEMS_TRIED))
-    generator, device = torch.Generator().manual_seed(0), chosen.item.device
-    hidden = torch.rand(len(chosen.item), generator=generator).to(device) < 0.2
-    asked = torch.randperm(chosen.people, generator=generator)[:TRIED_ON].to(device)
-    known, wanted = chosen.of(~hidden), chosen.of(hidden).rows(asked)
-    seen, pair = known.rows(asked), Pair(known, power, alike != 0)
-    best: dict[float, float] = {}
-
-    def score(value: float) -> float:
-        first, *second = (seen @ weights for weights in pair.weights(value))
-        trials = [alike] if alike is not None else ALIKE
-        told = {share: float(ndcg(first + share * second[0] if second else first, seen, wanted).nanmean())
-                for share in trials}  # fmt: skip
-        best[value] = max(told, key=lambda share: told[share])
-        return told[best[value]]
-
-    penalty = penalty if penalty is not None else _highest(score, PENALTIES)
-    if penalty not in best:
-        score(penalty)
-    if friends is None:
-        return penalty, best[penalty], 0.0
-    scores = seen @ _joined(pair.weights(penalty), best[penalty])
-    near = nn.functional.normalize(friends.first(chosen.items).rows(asked), dim=1)
-    near *= _brought(scores, near)
-    plain = ndcg(scores, seen, wanted)
-    gains = {kin: ndcg(scores + kin * near, seen, wanted) - plain for kin in KIN}
-    kin = max(KIN, key=lambda kin: float(gains[kin].nanmean()))
-    gain = gains[kin][~gains[kin].isnan()]
-    sure = float(gain.mean()) > 2 * float(gain.std()) / len(gain) ** 0.5  # little more is luck
-    return penalty, best[penalty], kin if sure else 0.0
-
-
-def _highest(score: Callable[[float], float], values: Sequence[float]) -> float:
-    """Where a score that rises and then falls is highest: from the middle uphill."""
-    known: dict[int, float] = {}
-
-    def at(place: int) -> float:
-        if not 0 <= place < len(values):
-            return float("-inf")
-        if place not in known:
-            known[place] = score(values[place])
-        return known[place]
-
-    here = len(values) // 2
-    step = 1 if at(here + 1) > at(here) else -1
-    while at(here + step) > at(here):
-        here += step
-    return values[here]
-
-
-def fit_factors(network: Factors, chosen: Chosen, *, passes: int, absent: float, penalty: float) -> None:
+def fit_factors(network: Factors, chosen: Chosen, *, passes: int, absent: float, penalty: float, watch: Watch) -> None:
     """Alternating least squares with a penalty that grows with what is known (Hu et al., 2008; Rendle et al., 2021)."""
     device, size = chosen.item.device, network.table.shape[1]
     generator = torch.Generator().manual_seed(1)
@@ -258,8 +115,13 @@ def fit_factors(network: Factors, chosen: Chosen, *, passes: int, absent: float,
     order = torch.argsort(chosen.item, stable=True)
     turned = Chosen(chosen.item[order], chosen.person[order], chosen.items, chosen.people)
     settled = torch.tensor([absent, penalty], device=device)
-    for _ in range(passes):
+    for done in range(passes):
+        watch.tell(f"factors of {chosen.items:,} items, pass {done + 1} of {passes}")
+        before = watch.left()
         table = _half(turned, _half(chosen, table, settled), settled)
+        if done + 1 < passes and watch.left() < 1.2 * (before - watch.left()):
+            watch.shortened(f"factors: {done + 1} of {passes} passes, there was no time for more.")
+            break
     with torch.no_grad():
         network.table.copy_(table)
         network.settled.copy_(settled)

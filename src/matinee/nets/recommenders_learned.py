@@ -69,6 +69,15 @@ class Autoencoder(Recommender):
         return alike(into, events, items)
 
 
+def _factors(items: int, size: int) -> tuple[nn.Embedding, nn.Linear]:
+    """A vector for each item that goes in and for each that comes out, of length one or so."""
+    trunk, head = nn.Embedding(items, size), nn.Linear(size, items)
+    for layer in (trunk, head):
+        nn.init.normal_(layer.weight, std=size**-0.5)
+    nn.init.zeros_(head.bias)
+    return trunk, head
+
+
 class Pairwise(Recommender):
     """Factors learned so that what is chosen ranks above what is not (BPR: Rendle et al., 2009).
 
@@ -78,11 +87,7 @@ class Pairwise(Recommender):
     def __init__(self, items: int, size: int, *, dropout: float) -> None:
         super().__init__(items)
         self.dropout = dropout
-        self.trunk = nn.Embedding(items, size)
-        self.head = nn.Linear(size, items)
-        nn.init.normal_(self.trunk.weight, std=size**-0.5)
-        nn.init.normal_(self.head.weight, std=size**-0.5)
-        nn.init.zeros_(self.head.bias)
+        self.trunk, self.head = _factors(items, size)
 
     def forward(self, events: Tensor) -> Tensor:
         """Products (batch, items)."""
@@ -118,11 +123,7 @@ class Graph(Recommender):
     def __init__(self, items: int, size: int, *, neighbours: int, dropout: float, social: bool) -> None:
         super().__init__(items)
         self.dropout = dropout
-        self.trunk = nn.Embedding(items, size)
-        self.head = nn.Linear(size, items)
-        nn.init.normal_(self.trunk.weight, std=size**-0.5)
-        nn.init.normal_(self.head.weight, std=size**-0.5)
-        nn.init.zeros_(self.head.bias)
+        self.trunk, self.head = _factors(items, size)
         self.social = nn.Parameter(torch.zeros(1)) if social else None
         self.register_buffer("neighbours", torch.zeros(items, neighbours, dtype=torch.long))
         self.register_buffer("nearness", torch.zeros(items, neighbours))

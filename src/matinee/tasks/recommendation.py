@@ -17,6 +17,7 @@ from matinee.core.pieces import Piece, Table
 from matinee.core.progress import Progress
 from matinee.core.settings import setting
 from matinee.core.task import Batch, Data, Origin, Task
+from matinee.core.watch import Watch
 from matinee.media import interaction_files
 from matinee.media.asked_histories import Catalogue, listed
 from matinee.media.histories import WAYS, Division, Histories, each_once, held_back, histories, three_tastes, within
@@ -223,6 +224,10 @@ class Recommendation(Task):
 
     def prepare(self, network: nn.Module, examples: Examples) -> None:
         """Closed forms, neighbours and counts: all that a look at the training tells."""
+        self.study(network, examples, Watch())
+
+    def study(self, network: nn.Module, examples: Examples, watch: Watch) -> None:
+        """The same within the time there is: settings are searched for, and rare items weighed, where it suffices."""
         import torch
 
         from matinee.nets.recommender_choices import fit_ranking, fit_rating
@@ -241,9 +246,10 @@ class Recommendation(Task):
             return Chosen(person, item, len(examples), len(self.items), share)
 
         if self.objective == "rating":
-            fit_rating(network, told("history", "value"), torch.from_numpy(self._catalogue.table))
+            fit_rating(network, told("history", "value"), torch.from_numpy(self._catalogue.table), watch)
         else:
-            fit_ranking(network, told("history"), self._plan, told("friends", "often") if self._befriended else None)
+            friends = told("friends", "often") if self._befriended else None
+            fit_ranking(network, told("history"), self._plan, friends, watch)
 
     def calibrate(self, network: nn.Module, outputs: Any, targets: Any) -> None:
         """The shares of a blend, by what validation people had held back."""
@@ -324,6 +330,13 @@ class Recommendation(Task):
         """The linear network, or biases."""
         name = "biases" if self.objective == "rating" else "linear" if len(self.items) <= LARGE else "popular"
         return None if self.network == name else dataclasses.replace(self, network=name)
+
+    def contained(self, network: nn.Module, simplest: Task) -> nn.Module | None:
+        """The linear member of a blend."""
+        from matinee.nets.recommenders import Blend, Linear
+
+        first = network.members["linear"] if isinstance(network, Blend) else None
+        return first if isinstance(first, Linear) and simplest == self.simplest() else None
 
     def merge(self, outputs: Sequence[Any]) -> Any:
         """The mean of the scores."""

@@ -21,6 +21,7 @@ from matinee.core.progress import Progress
 from matinee.core.settings import setting
 from matinee.core.splits import TEST, VALID, Splits
 from matinee.core.task import Batch, Data, Origin, Task
+from matinee.core.watch import Watch
 from matinee.media import named, text_words, texts
 from matinee.media.encoder_folders import read_weights
 from matinee.media.shingles import sketches
@@ -258,12 +259,16 @@ class TextClassification(Classification):
 
     def prepare(self, network: nn.Module, examples: Examples) -> None:
         """All that the linear network knows; what the others start from."""
+        self.study(network, examples, Watch())
+
+    def study(self, network: nn.Module, examples: Examples, watch: Watch) -> None:
+        """The same within the time there is: fewer costs of a mistake are tried where it is short."""
         from matinee.nets.ngram_fit import learn
         from matinee.nets.text_networks import ngrams_of
 
         if (ngrams := ngrams_of(network)) is not None:
             labels = self.labels(examples)
-            learn(ngrams, examples.ragged("ids"), examples.rows, labels, self.class_costs()[labels])
+            learn(ngrams, examples.ragged("ids"), examples.rows, labels, self.class_costs()[labels], watch)
         else:
             self._start(network, examples)
 

@@ -20,6 +20,7 @@ from matinee.core.duplicates import groups
 from matinee.core.errors import DataError, SettingsError
 from matinee.core.evaluation import LINEAR, names_of
 from matinee.core.examples import Array, Examples
+from matinee.core.job import StartSettings
 from matinee.core.meter import Meter, Score, intervals
 from matinee.core.model import Model
 from matinee.core.progress import Progress, seconds
@@ -30,8 +31,9 @@ from matinee.core.storage import write_json
 from matinee.core.tables import table_text
 from matinee.core.task import Data
 from matinee.core.train_settings import TrainSettings
+from matinee.core.watch import Watch
 from matinee.verbs.evaluate import compare_with
-from matinee.verbs.train import StartSettings, begin, prepare
+from matinee.verbs.train import begin, prepare
 
 DRAWS = 2000
 MODEL = "model"
@@ -111,7 +113,7 @@ def cross_validate(data: Data, *, folds: int = 10, progress: Progress | None = N
         shown.note(f"fold {fold + 1} of {folds}")
         part = _fold(data, pool, numbers == fold, whole, fold)
         model = begin(prepare(part, given, Progress(quiet=True), time.perf_counter()), None, anyway=True)
-        rivals = compare_with(dataclasses.replace(part, task=model.task), Progress(quiet=True))
+        rivals = compare_with(dataclasses.replace(part, task=model.task), Watch(), learned=model.network)
         meters = {name: _scored(one, part.test) for name, one in {MODEL: model, **rivals}.items()}
         if model.task.simplest() is None:  # the network that was chosen for this fold is the rival of the others
             meters.setdefault(LINEAR, meters[MODEL])

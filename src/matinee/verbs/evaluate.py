@@ -25,8 +25,11 @@ from matinee.core.settings import setting
 from matinee.core.task import Data, Origin
 from matinee.core.telling import unfinished
 from matinee.core.train_settings import TrainSettings
+from matinee.core.watch import Watch
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from matinee.core.runtime import Machine
 
 LOOKED_AT = 16  # examples of each kind shown in the report
@@ -65,7 +68,7 @@ def evaluate(
         raise DataError(f"{data.origin.source}: there are no {split} examples to score.")
     shown, began = progress or Progress(quiet=True), time.perf_counter()
     if baselines is None:
-        baselines = compare_with(replace(data, task=model.task), shown, device=str(model.device))
+        baselines = compare_with(replace(data, task=model.task), Watch(shown), device=str(model.device))
     shown.live(f"scoring {len(examples):,} examples")
     where = machine(str(model.device), model.precision)
     meter = collect(model.task, model.network, examples, where)
@@ -107,29 +110,45 @@ def _against(
     return compared, margins
 
 
-def compare_with(data: Data, progress: Progress, budget: float = 10.0, device: str = "auto") -> dict[str, Model]:
-    """The models to beat, made from data.train: the trivial one, and the simplest that learns within the budget."""
-    from matinee.core.loop import fit
-    from matinee.core.runtime import seed_of
+def compare_with(
+    data: Data, watch: Watch, budget: float = 10.0, device: str = "auto", learned: nn.Module | None = None
+) -> dict[str, Model]:
+    """The models to beat, made from data.train: the trivial one, and the simplest that learns.
 
+    Args:
+        watch: what all of it may take. budget: seconds for the steps of the simplest one.
+        learned: the network of data.task after its training, of which the simplest one may be a part.
+    """
     models: dict[str, Model] = {}
     if not len(data.train):
         return models
-    trivial, simplest = data.task.trivial(data.train), data.task.simplest()
-    if trivial is not None:
-        models[TRIVIAL] = trivial
-    if simplest is not None:
-        import torch
-
-        progress.live(f"training what to compare with: {data.task.rivals[1]}")
-        settings = TrainSettings(precision="float32", device=device).advised(simplest.advice(len(data.train)))
-        torch.manual_seed(seed_of(0, 3))
-        network = simplest.build()
-        simplest.prepare(network, data.train)
-        fit(replace(data, task=simplest), network, settings, budget=budget)
-        models[LINEAR] = Model(simplest, network)
-        progress.clear()
+    simplest = data.task.simplest()
+    with watch.over(f"learning what to compare with: {data.task.rivals[simplest is not None]}"):
+        trivial = data.task.trivial(data.train)
+        if trivial is not None:
+            models[TRIVIAL] = trivial
+        if simplest is not None:
+            part = data.task.contained(learned, simplest) if learned is not None else None
+            network = part if part is not None else _learned(replace(data, task=simplest), watch, budget, device)
+            models[LINEAR] = Model(simplest, network)
     return models
+
+
+def _learned(data: Data, watch: Watch, budget: float, device: str) -> nn.Module:
+    """The network of data.task, from data.train."""
+    import torch
+
+    from matinee.core.loop import fit
+    from matinee.core.runtime import seed_of
+
+    settings = TrainSettings(precision="float32", device=device).advised(data.task.advice(len(data.train)))
+    torch.manual_seed(seed_of(0, 3))
+    network = data.task.build()
+    known = len(watch.notes)
+    data.task.study(network, data.train, watch)
+    watch.notes[known:] = [f"{data.task.rivals[1]}: {note}" for note in watch.notes[known:]]
+    fit(data, network, settings, budget=max(0.5, min(budget, watch.left())))
+    return network
 
 
 def _cautions(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from matinee.core import processes
 from matinee.core.command import Answer, Call, Command, argument
 from matinee.core.errors import BundleError, DataError, SettingsError
+from matinee.core.job import Job, StartSettings
 from matinee.core.model import Model, load
 from matinee.core.progress import Progress
 from matinee.core.registry import trusted_task_class
@@ -22,7 +23,7 @@ from matinee.core.task import Data, Task
 from matinee.core.telling import said
 from matinee.core.train_settings import TrainSettings
 from matinee.verbs.check import check
-from matinee.verbs.train import Job, StartSettings, carry_out
+from matinee.verbs.train import carry_out
 
 if TYPE_CHECKING:
     from matinee.core.loop import Hook

@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import datetime
 import json
 import math
-import os
-import platform
 import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -25,6 +21,7 @@ from matinee.core import processes
 from matinee.core.command import Answer, Call, Command, argument
 from matinee.core.errors import BundleError, DataError, Interrupted, SettingsError
 from matinee.core.evaluation import Evaluation
+from matinee.core.job import Job, StartSettings
 from matinee.core.model import Model, load
 from matinee.core.progress import Progress
 from matinee.core.reading import called, read, recognised, task_name
@@ -35,6 +32,7 @@ from matinee.core.storage import nearby, read_foreign_tensors
 from matinee.core.task import Data
 from matinee.core.telling import NO_STEP, cautions, idle, said
 from matinee.core.train_settings import TrainSettings
+from matinee.core.watch import Watch
 from matinee.verbs.check import Findings, check, refuse
 from matinee.verbs.evaluate import compare_with, evaluate
 
@@ -45,28 +43,6 @@ if TYPE_CHECKING:
     from matinee.core.standing import Row, Standing
 
 RESERVE = 0.06  # share of the minutes kept for the last scores, the baselines and the report
-
-
-@dataclass(frozen=True)
-class StartSettings:
-    """Where to start."""
-
-    start: str = setting("", "weights to start from: a run, a saved model or a safetensors file whose trunk fits")
-    freeze: int = setting(0, "epochs in which only the new head learns, with --start", low=0, high=100_000)
-
-
-@dataclass
-class Job:
-    """A training under way: the data with a task that has nothing left to "auto", and settings likewise."""
-
-    data: Data
-    settings: TrainSettings
-    start: StartSettings
-    progress: Progress
-    run: Run | None = None
-    began: float = dataclasses.field(default_factory=time.perf_counter)
-    given: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    hooks: Sequence[Hook] = ()
 
 
 def train(
@@ -110,7 +86,7 @@ def begin(job: Job, out: Path | None, *, anyway: bool = False) -> Model:
         raise SettingsError(f"--batch-size {few}: each of the {group.size} processes needs an example of every batch.")
     group.agreeing("other examples", data.digest() if not group.alone else "")
     if out is not None:
-        record = _record(job)
+        record = job.record()
         if not group.alone:
             here = json.dumps([socket.gethostname(), record["source_path"]])
             record["sources"] = dict(json.loads(text) for text in group.all_told(here))
@@ -152,7 +128,8 @@ def prepare(data: Data, given: Mapping[str, Any], progress: Progress, began: flo
     start = dataclasses.replace(start, start=str(Path(start.start).absolute()) if start.start else "")
     task = build(type(data.task), {k: v for k, v in given.items() if k in known["task"]}, base=data.task)
     machine(training.device, training.precision, training.threads)  # "auto" may look at its pace
-    task = task.choose(dataclasses.replace(data, task=task), training.minutes)
+    with Watch(progress).over("choosing what was left open"):
+        task = task.choose(dataclasses.replace(data, task=task), training.minutes)
     settings = training.advised(task.advice(len(data.train)))
     selecting(task.meter(), settings.select)
     # How sums are shared among threads decides their last bits: a resume must take as many as there were.
@@ -181,35 +158,6 @@ def _read_already(data: Data, given: Mapping[str, Any]) -> None:
                 )
 
 
-def _record(job: Job) -> dict[str, Any]:
-    """settings.json: all that a resume or a reader needs."""
-    source = job.data.origin.source
-    return {
-        "verb": "train",
-        "version": version("matinee"),
-        "source": source,
-        "source_path": os.path.abspath(source) if os.path.exists(source) else source,  # noqa: PTH100, PTH110
-        "digest": job.data.digest(),
-        "task": task_name(type(job.data.task)),
-        "fields": to_json(job.data.task),
-        "train": to_json(job.settings),
-        "start": to_json(job.start),
-        "given": {**_read_as(job.data.task), **{name: v for name, v in job.given.items() if v is not None}},
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "python": platform.python_version(),
-        **({"job": processes.job()} if processes.job() else {}),
-    }
-
-
-def _read_as(task: Any) -> dict[str, Any]:
-    """The settings of reading that are not the plain ones, wherever they were given."""
-    plain = {f.name: f.default for f in dataclasses.fields(task)}
-    settings = to_json(task, settings_only=True)
-    return {
-        name: settings[name] for name, rule in rules(task).items() if rule.reading and settings[name] != plain[name]
-    }
-
-
 def carry_out(job: Job, findings: Findings) -> tuple[Model, Evaluation | None]:
     """Train, or go on where the run's checkpoint stands; then score and report."""
     import torch
@@ -228,7 +176,7 @@ def carry_out(job: Job, findings: Findings) -> tuple[Model, Evaluation | None]:
     network = task.build()
     if settings.parallel != "sharded":  # then no device may be large enough for all of it
         where.place(network)
-    task.prepare(network, data.train)
+    _look(job, network)
     if run is not None:
         run.every_steps = settings.checkpoint_steps
     hooks = [*job.hooks, *_started(network, job)]
@@ -239,19 +187,49 @@ def carry_out(job: Job, findings: Findings) -> tuple[Model, Evaluation | None]:
     with run.working() if run is not None else contextlib.nullcontext():
         try:
             ended = fit(data, network, settings, budget=_budget(job), hooks=hooks, keeper=run, progress=job.progress)
+            if run is not None:
+                run.check_asked()
         except Interrupted:
             _keep_what_there_is(job)
             raise
+        job.tell_enough(ended.step, ended.plan.wanted)
         valid = {}
         if len(data.valid):
-            calibrate(task, network, data.valid, where)
-            valid = measure(task, network, data.valid, where)  # of the weights that were kept, as they are now
-        model = _model(job, network, valid)
+            with _last_watch(job).over(f"scoring {len(data.valid):,} examples that select"):
+                calibrate(task, network, data.valid, where)
+                valid = measure(task, network, data.valid, where)  # of the weights that were kept, as they are now
+        model = job.model(network, valid)
         evaluation = None
         if run is not None:
             evaluation = _finish(job, model, ended, findings)
             run.check_asked()
     return _whole(model), evaluation
+
+
+def _look(job: Job, network: nn.Module) -> None:
+    """Let the task learn what it does at a look: of the minutes all where no step follows, else half of them."""
+    run, task = job.run, job.data.task
+    begun = processes.current().told("begun" if run is not None and run.begun else "")
+    share = 0.0 if begun else 0.5 if job.settings.epochs != 0 else 1.0  # a checkpoint holds what was learned
+    way_on = f"stopped before the first step. To go on: matinee resume {run.folder}" if run is not None else ""
+    watch = Watch(job.progress, share * _budget(job) if share else 0.0, way_on)
+    with watch.over(f"learning from {len(job.data.train):,} examples at a look"):
+        task.study(network, job.data.train, watch)
+    if run is not None:
+        job.notes += run.looked(None if begun else watch.notes)
+
+
+def _last_watch(job: Job) -> Watch:
+    """For what comes after the training: half of what is left of the minutes, so that the report finds time too."""
+    way_on = ""
+    if job.run is not None:
+        way_on = f"stopped after the training, before all was scored. To go on: matinee resume {job.run.folder}"
+    return Watch(job.progress, max(_spare(job), 0.5 * job.left()), way_on)
+
+
+def _spare(job: Job) -> float:
+    """Seconds that the steps of the simplest network may take."""
+    return 10.0 if job.settings.minutes is None else max(0.5, min(10.0, 0.02 * 60 * job.settings.minutes))
 
 
 def _whole(model: Model) -> Model:
@@ -263,12 +241,6 @@ def _whole(model: Model) -> Model:
     first = processes.current().first
     plain = unsharded(model.network, model.task.build(), first).eval()
     return dataclasses.replace(model, network=plain) if first else model
-
-
-def _model(job: Job, network: nn.Module, valid: Row) -> Model:
-    origin, run = job.data.origin, job.run
-    tested = frozenset(origin.names[row] for row in job.data.test.rows) if len(origin.names) else frozenset()
-    return Model(job.data.task, network, origin.manifest, _facts(job, valid), run.folder if run else None, tested)
 
 
 def _budget(job: Job) -> float:
@@ -292,18 +264,6 @@ def _started(network: nn.Module, job: Job) -> list[Hook]:
     return [Freeze(network, job.data.task.head, job.start.freeze)] if job.start.freeze else []
 
 
-def _facts(job: Job, valid: Row) -> dict[str, Any]:
-    """What the bundle tells of how it was made."""
-    from matinee.core.measuring import selecting
-
-    meter = job.data.task.meter()
-    select = selecting(meter, job.settings.select)
-    record = _record(job)
-    facts = {name: record[name] for name in ("version", "source", "source_path", "date", "train")}
-    names = [select, *(name for name in meter.names_of_scores() if name != select)]
-    return {**facts, "select": select, "valid": {name: valid[name] for name in names if name in valid}}
-
-
 def _keep_what_there_is(job: Job) -> None:
     """A run that was stopped in order leaves a model too: the best so far."""
     run = job.run
@@ -311,7 +271,7 @@ def _keep_what_there_is(job: Job) -> None:
         return
     network = job.data.task.build()
     network.load_state_dict(run.best())
-    _model(job, network.eval(), {}).save(run.folder / "model")
+    job.model(network.eval(), {}).save(run.folder / "model")
 
 
 def _finish(job: Job, model: Model, ended: Standing, findings: Findings) -> Evaluation | None:
@@ -324,13 +284,18 @@ def _finish(job: Job, model: Model, ended: Standing, findings: Findings) -> Eval
         return None
     whole = _whole(model)
     group.leading(lambda: save(whole, run))
-    spare = 10.0 if job.settings.minutes is None else max(0.5, min(10.0, 0.02 * 60 * job.settings.minutes))
-    compared = compare_with(job.data, job.progress, spare, job.settings.device)
+    learned = None if job.start.start or whole is not model else model.network
+    watch = _last_watch(job)
+    compared = compare_with(job.data, watch, _spare(job), job.settings.device, learned)
     split = "test" if len(job.data.test) else "valid"
     evaluation = None
-    if len(job.data.splits()[split]):
+    if count := len(job.data.splits()[split]):
         select = str(model.facts["select"])
-        evaluation = evaluate(model, job.data, split=split, baselines=compared, select=select, progress=job.progress)
+        with watch.over(f"scoring {count:,} examples"):
+            evaluation = evaluate(
+                model, job.data, split=split, baselines=compared, select=select, progress=job.progress
+            )
+        evaluation = dataclasses.replace(evaluation, notes=(*job.notes, *watch.notes, *evaluation.notes))
         scores = {name: score.value for name, score in evaluation.scores.items()}
         whole = dataclasses.replace(whole, facts={**whole.facts, split: scores})
     spent = time.perf_counter() - job.began + run.before
