@@ -19,6 +19,16 @@ def names_of(rivals: Sequence[str]) -> dict[str, str]:
     return dict(zip((TRIVIAL, LINEAR), rivals, strict=True))
 
 
+def figure(value: float, share: bool) -> str:
+    """A score in a few characters: so much of 100 % where it is a share (`Meter.shares`)."""
+    return f"{100 * value:.2f} %" if share else f"{value:.4f}"
+
+
+def points(low: float, high: float, share: bool) -> str:
+    """From how much to how much two scores differ."""
+    return f"{100 * low:.2f} to {100 * high:.2f} points" if share else f"{low:.4f} to {high:.4f}"
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """The scores of a model on examples.
@@ -26,7 +36,7 @@ class Evaluation:
     scores: the selecting one first. baselines: "trivial" and "linear" -> scores; names: what those are, in a few
     words. meanings: what each score is; shares: those told as so much of 100 %. detail: per-class scores and the
     confusion matrix, as the task tells them. notes: what to know before trusting the figures. margins: baseline -> how
-    much better than it the first score is (`meter.margin`).
+    much better than it the first score is (`core/paired.py`).
     """
 
     scores: Mapping[str, Score]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from matinee.core.command import Answer
-from matinee.core.evaluation import names_of
+from matinee.core.evaluation import figure, names_of, points
 from matinee.core.model import Model
 from matinee.core.progress import seconds
 from matinee.core.runs import Run
@@ -30,24 +30,20 @@ def said(run: Run, model: Model) -> Answer:
     scores = told["test"] or told["valid"]
     first = next(iter(scores), "")
     meter = model.task.meter()
-    names, share = names_of(model.task.rivals), meter.shares([first])
-
-    def shown(value: float) -> str:
-        return f"{100 * value:.2f} %" if share else f"{value:.4f}"
-
+    names, share = names_of(model.task.rivals), bool(meter.shares([first]))
     lines = []
     if scores:
-        lines.append(f"{'test' if told['test'] else 'valid'} {first.replace('_', ' ')} {shown(scores[first])}")
+        lines.append(f"{'test' if told['test'] else 'valid'} {first.replace('_', ' ')} {figure(scores[first], share)}")
         interval = told.get("scores", {}).get(first)
         if interval:
-            lines[0] += f" (95 % interval {shown(interval['low'])} to {shown(interval['high'])})"
+            low, high = (figure(interval[end], share) for end in ("low", "high"))
+            lines[0] += f" (95 % interval {low} to {high})"
         rivals = told.get("baselines", {}).items()
         margins = told.get("margins", {})
         for name, other in rivals:
             low, high = (margins.get(name, {}).get(end, 0.0) for end in ("low", "high"))
-            span = f"{100 * low:.2f} to {100 * high:.2f} points" if share else f"{low:.4f} to {high:.4f}"
-            sure = f" (the model is surely better, by {span})" if low > 0 else ""
-            lines += [f"  {names.get(name, name)}: {shown(other[first])}{sure}"] if first in other else []
+            sure = f" (the model is surely better, by {points(low, high, share)})" if low > 0 else ""
+            lines += [f"  {names.get(name, name)}: {figure(other[first], share)}{sure}"] if first in other else []
     if not scores:
         lines.append("no example was held back, so nothing is known of how good the model is.")
     lines += [f"note: {note}" for note in value["notes"]]
