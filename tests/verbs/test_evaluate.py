@@ -140,6 +140,10 @@ def test_new_files_do_not_turn_training_examples_into_test_examples(
     assert any("60 source files new" in note for note in told["notes"])
     assert main(["evaluate", "run", "photos/cat/..", "--quiet", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["examples"] == 12
+    for path in list((tmp_path / "photos").glob("*/*.png")):
+        path.rename(path.with_name(f"was-{path.name}"))
+    assert main(["evaluate", "run", "--quiet", "--json"]) == 1
+    assert "none of the examples that were held back" in json.loads(capsys.readouterr().out)["error"]
 
 
 def test_data_numbered_for_other_classes_is_refused(toy: Data, quiet: Progress) -> None:

@@ -74,7 +74,7 @@ class Comparison:
         return {
             "scores": {name: dict(scores) for name, scores in self.scores.items()},
             "tested": next(iter(self.pairs[0].margins)),
-            "test": f"{TEST}, corrected for {len(self.pairs)} pairs (Holm)",
+            "test": TEST + (f", corrected for {len(self.pairs)} pairs (Holm)" if len(self.pairs) > 1 else ""),
             "pairs": [{**asdict(pair), "sure": pair.sure} for pair in self.pairs],
             "examples": self.examples,
             "seconds": self.seconds,
@@ -83,24 +83,28 @@ class Comparison:
 
     def __str__(self) -> str:
         only = self.pairs[0] if len(self.pairs) == 1 else None
-        columns, rows = ["", *self.scores, *([f"{only.better} is better by"] if only else [])], list[list[str]]()
+        columns, rows = ["", *self.scores, *([f"{only.better} is better by", "95 % interval"] if only else [])], []
         for name in self.pairs[0].margins:
             share = name in self.shares
             row = [name.replace("_", " "), *(figure(scores[name], share) for scores in self.scores.values())]
-            rows.append([*row, points(only.margins[name].low, only.margins[name].high, share)] if only else row)
-        words = f"p: {TEST}; from ... to: 95 % interval of the difference, both drawn again together"
-        if not only:
-            words += f"; {len(self.pairs)} pairs, p corrected for that (Holm)"
+            rows.append([*row, *_by(only.margins[name], share)] if only else row)
         lines = [f"{self.examples:,} examples, the same for all", table_text(columns, rows), ""]
-        return "\n".join([*lines, *map(self._words, self.pairs), words, *(f"note: {note}" for note in self.notes)])
+        lines += [self._words(pair) for pair in self.pairs]
+        lines.append(f"p: {TEST}. Intervals are of the difference, both models drawn again together.")
+        if not only:
+            lines.append(f"{len(self.pairs)} pairs were tested: p is corrected for that (Holm).")
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
     def _words(self, pair: Pair) -> str:
-        name, by = next(iter(pair.margins.items()))
-        sure = "surely better" if pair.sure else "not surely better"
-        span = points(by.low, by.high, name in self.shares)
-        return (
-            f"{name.replace('_', ' ')}: {pair.better} is {sure} than {pair.worse}, by {span} (p {pair.corrected:.4f})"
-        )
+        name, margin = next(iter(pair.margins.items()))
+        sure, (by, span) = "surely" if pair.sure else "not surely", _by(margin, name in self.shares)
+        words = f"{pair.better} is {sure} better than {pair.worse}, by {by} ({span}; p {pair.corrected:.4f})"
+        return f"{name.replace('_', ' ')}: {words}"
+
+
+def _by(margin: Score, share: bool) -> tuple[str, str]:
+    """A difference and its interval, in a few characters."""
+    return f"{100 * margin.value:.2f}" if share else f"{margin.value:.4f}", points(margin.low, margin.high, share)
 
 
 def compare(

@@ -229,6 +229,11 @@ def to_score(model: Model, data: Data, source: str, split: str = "test") -> Data
     none = Examples(data.train.columns, rows[:0])
     if same:
         then = np.array([data.origin.names[row] in model.held_back for row in rows], bool)
+        if not then.any():
+            known = min(model.held_back)
+            raise DataError(
+                f"{source}: none of the examples that were held back as the test is there now ({known!r}, ...)."
+            )
         learning = data.train.rows[~np.isin(data.train.rows, rows[then])]
         return replace(data, train=none.at(learning), test=none.at(rows[then]))
     if "test" in data.origin.given:
