@@ -11,6 +11,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy as np
 
 import matinee
 from matinee.core.measuring import collect
+from matinee.core.paired import chance, margins
 from matinee.core.progress import Progress
 from matinee.core.runtime import machine
 from matinee.media.ranking_scores import difference
@@ -34,14 +36,13 @@ def told(name: str, **facts: Any) -> None:
 def run(
     source: Path, reading: Mapping[str, Any], training: Mapping[str, Any]
 ) -> tuple[dict[str, float], Any, list[float]]:
-    """Scores on the test, the rows of the meter, and seconds of learning: on the clock, and of the processor."""
+    """Scores on the test, the meter, and seconds of learning: on the clock, and of the processor."""
     data = matinee.read(source, task="recommendation", progress=QUIET, **reading)
     began = time.perf_counter(), time.process_time()
     model = matinee.train(data, progress=QUIET, **training)
     seconds = [round(time.perf_counter() - began[0], 1), round(time.process_time() - began[1], 1)]
     meter = collect(model.task, model.network, data.test, machine("cpu", "auto"))
-    rows = meter.rows()
-    return meter.score(rows), rows, seconds
+    return meter.score(meter.rows()), meter, seconds
 
 
 def closed(folder: Path) -> None:
@@ -95,7 +96,9 @@ def ratings(folder: Path) -> None:
 
 
 def _against(name: str, one: tuple[Any, Any, Any], other: tuple[Any, Any, Any]) -> None:
-    told(name, **difference(one[1], other[1]))
+    meter, mine, theirs = one[1], one[1].rows(), other[1].rows()
+    ahead, first = margins(meter, mine, theirs, draws=2000), meter.names_of_scores()[0]
+    told(name, score=first, **asdict(ahead[first]), p=chance(meter, first, mine, theirs))
 
 
 def sequence(folder: Path) -> None:

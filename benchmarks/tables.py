@@ -24,6 +24,7 @@ import torch
 
 import matinee
 from matinee.core.measuring import collect
+from matinee.core.paired import margins
 from matinee.core.progress import Progress
 from matinee.core.runtime import machine
 from matinee.core.task import Batch, Data
@@ -128,21 +129,6 @@ def theirs(data: Data, make: Callable[[], Any], folds: Array) -> dict[str, Array
     return meter.rows()
 
 
-def difference(data: Data, one: Mapping[str, Array], other: Mapping[str, Array]) -> tuple[float, float, float]:
-    """By how much the first score of one is above the other's, and its 95 % interval."""
-    meter = data.task.meter()
-    first, count = meter.names_of_scores()[0], len(one["truth"])
-
-    def ahead(pick: Array) -> float:
-        scores = [meter.score({name: column[pick] for name, column in rows.items()})[first] for rows in (one, other)]
-        return float(scores[0] - scores[1])
-
-    generator = np.random.default_rng(0)
-    drawn = [ahead(generator.integers(0, count, count)) for _ in range(DRAWS)]
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return ahead(np.arange(count)), float(low), float(high)
-
-
 def run(name: str, networks: list[str], repeats: int, skip: bool) -> None:
     """All models on one set."""
     source, given = SETS[name]
@@ -172,9 +158,9 @@ def run(name: str, networks: list[str], repeats: int, skip: bool) -> None:
     if known:
         best = max(known, key=lambda rival: meter.score(rows[rival])[first])
         for network in networks:
-            value, low, high = difference(data, rows[network], rows[best])
-            sure = "surely better" if low > 0 else "surely worse" if high < 0 else "no sure difference"
-            print(f"  {network} less {best}: {first} {value:+.4f} ({low:+.4f} to {high:+.4f}): {sure}")
+            by = margins(meter, rows[network], rows[best], draws=DRAWS)[first]
+            sure = "surely better" if by.low > 0 else "surely worse" if by.high < 0 else "no sure difference"
+            print(f"  {network} less {best}: {first} {by.value:+.4f} ({by.low:+.4f} to {by.high:+.4f}): {sure}")
 
 
 def main() -> None:

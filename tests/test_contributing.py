@@ -58,7 +58,13 @@ def test_a_task_in_one_file(folder: Path, quiet: Progress, capsys: pytest.Captur
     ]
     assert main(words) == 0
     assert "matinee evaluate run --task contributed.language" in capsys.readouterr().out
-    assert main(["predict", "run", "das haus", "--task", "contributed.language"]) == 0
+    own = ["--task", "contributed.language"]
+    assert main(["evaluate", "run", *own]) == 0
+    told = capsys.readouterr().out
+    assert "24 examples (test)" in told and "always the same answer" in told
+    assert main(["compare", "run", "run/baselines/trivial", "--data", "sentences.tsv", *own]) == 0
+    assert "24 examples, the same for all" in (told := capsys.readouterr().out) and "run is surely better" in told
+    assert main(["predict", "run", "das haus", *own]) == 0
     assert '"german"' in capsys.readouterr().out
     assert main(["check", "sentences.tsv", "--task", "contributed.language"]) in (0, 1)
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from matinee.core.task import Batch, Data, Task
     from matinee.core.train_settings import TrainSettings
     from matinee.verbs.check import check
+    from matinee.verbs.compare import compare
     from matinee.verbs.cross_validate import cross_validate
     from matinee.verbs.evaluate import evaluate
     from matinee.verbs.predict import predict
@@ -39,6 +40,7 @@ _HOMES = {
     "core.task": ("Batch", "Data", "Task"),
     "core.train_settings": ("TrainSettings",),
     "verbs.check": ("check",),
+    "verbs.compare": ("compare",),
     "verbs.cross_validate": ("cross_validate",),
     "verbs.evaluate": ("evaluate",),
     "verbs.predict": ("predict",),
@@ -61,6 +63,7 @@ __all__ = [
     "Task",
     "TrainSettings",
     "check",
+    "compare",
     "cross_validate",
     "evaluate",
     "fit",

@@ -275,15 +275,6 @@ def test_what_cannot_be_done_is_said(ratings: Path, tmp_path: Path, quiet: Progr
             model.predict([raw])
 
 
-def test_the_difference_of_two_models_has_a_p_value() -> None:
-    generator = np.random.default_rng(0)
-    one = {"ndcg": generator.random(300)}
-    same = {"ndcg": one["ndcg"] + generator.normal(0, 0.1, 300)}
-    better = {"ndcg": one["ndcg"] + 0.05 + generator.normal(0, 0.1, 300)}
-    assert difference(better, one, draws=500)["p"] < 0.01 and difference(better, one, draws=500)["low"] > 0
-    assert difference(same, one, draws=500)["p"] > 0.05
-
-
 def test_long_and_short_histories_score_alike_in_any_company(quiet: Progress) -> None:
     task = matinee.train(Recommendation(network="sequence", length=5).toy(), epochs=1, progress=quiet)
     alone = task.task.encode([["a1", "a2"]])

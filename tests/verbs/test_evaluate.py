@@ -9,14 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 import matinee
 from matinee.cli import main
 from matinee.core.evaluation import Evaluation, difference
 from matinee.core.examples import Examples
-from matinee.core.meter import Meter, Rows, Score, intervals, margin, wilson
+from matinee.core.meter import Score, intervals, wilson
 from matinee.core.progress import Progress
 from matinee.core.scores import ClassificationMeter
 from matinee.core.settings import from_json, to_json
@@ -47,39 +46,6 @@ def test_a_model_no_better_than_its_rivals_is_told_so(toy: Data, quiet: Progress
         pytest.skip("this task has no trivial answer")
     told = matinee.evaluate(trivial, toy, baselines={"trivial": trivial})
     assert any("not surely better" in note for note in told.notes)
-
-
-class Means(Meter):
-    """The mean of one number, where less is better or more."""
-
-    def collect(self, outputs: object, batch: object) -> dict[str, torch.Tensor]:
-        return {}
-
-    def score(self, rows: Rows) -> dict[str, float]:
-        return {"mean": float(rows["x"].mean())}
-
-    def names_of_scores(self) -> list[str]:
-        return ["mean"]
-
-
-class Errors(Means):
-    """The same, where less is better."""
-
-    lower_is_better = frozenset({"mean"})
-
-
-def test_a_margin_is_that_of_paired_examples() -> None:
-    generator = np.random.default_rng(0)
-    hard = generator.normal(0, 10, 500)  # what is hard for one is hard for the other
-    one, other = {"x": hard + 1 + generator.normal(0, 1, 500)}, {"x": hard}
-    ahead = margin(Means(), "mean", one, other)
-    difference = one["x"] - other["x"]
-    assert ahead.value == pytest.approx(difference.mean())
-    assert ahead.high - ahead.low == pytest.approx(2 * 1.96 * difference.std() / math.sqrt(500), rel=0.2)
-    assert ahead.low > 0 > margin(Means(), "mean", other, one).high
-    assert margin(Errors(), "mean", one, other).high < 0
-    few = margin(Means(), "mean", {"x": np.ones(3)}, {"x": np.zeros(3)})
-    assert few.value == 1 and few.low <= 0
 
 
 def test_what_a_model_is_surely_better_than_is_said() -> None:
@@ -207,6 +173,10 @@ def test_new_files_do_not_turn_training_examples_into_test_examples(
     assert any("60 source files new" in note for note in told["notes"])
     assert main(["evaluate", "run", "photos/cat/..", "--quiet", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["examples"] == 12
+    for path in list((tmp_path / "photos").glob("*/*.png")):
+        path.rename(path.with_name(f"was-{path.name}"))
+    assert main(["evaluate", "run", "--quiet", "--json"]) == 1
+    assert "none of the examples that were held back" in json.loads(capsys.readouterr().out)["error"]
 
 
 def test_data_numbered_for_other_classes_is_refused(toy: Data, quiet: Progress) -> None:

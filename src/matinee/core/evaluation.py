@@ -38,7 +38,7 @@ class Evaluation:
     scores: the selecting one first. baselines: "trivial" and "linear" -> scores; names: what those are, in a few
     words. meanings: what each score is; shares: those told as so much of 100 %. detail: per-class scores and the
     confusion matrix, as the task tells them. notes: what to know before trusting the figures. margins: baseline -> how
-    much better than it the first score is (`meter.margin`).
+    much better than it the first score is (`core/paired.py`).
     """
 
     scores: Mapping[str, Score]

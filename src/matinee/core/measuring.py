@@ -27,11 +27,6 @@ def selecting(meter: Meter, wanted: str) -> str:
     return wanted or have[0]
 
 
-def figure(meter: Meter, name: str, value: float) -> str:
-    """A score in a few characters: a share of 100 %, unless less is better or it has a unit of its own."""
-    return evaluation.figure(value, bool(meter.shares([name])))
-
-
 def luck(meter: Meter, name: str, best: float, examples: int) -> float:
     """How much worse than the best the weights at the end of the schedule may score and still be kept.
 

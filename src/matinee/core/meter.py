@@ -162,27 +162,6 @@ def intervals(meter: Meter, rows: Rows, *, draws: int = 1000, seed: int = 0) -> 
     return scores
 
 
-def margin(meter: Meter, name: str, one: Rows, other: Rows, *, draws: int = 200, seed: int = 0) -> Score:
-    """How much better `one` scores than `other` under that name, with a 95 % interval; below 0 where it is worse.
-
-    one, other: rows for the same examples in the same order. Both are drawn again together (paired bootstrap; Koehn,
-    2004), so that examples which are hard for both widen nothing. The interval is the normal one of the draws' spread.
-    """
-    sign, count = (-1.0 if name in meter.lower_is_better else 1.0), len(next(iter(one.values())))
-    generator = np.random.default_rng(seed)
-    value = sign * (meter.score(one)[name] - meter.score(other)[name])
-    drawn = []
-    for _ in range(max(50, min(draws, 2_000_000 // max(1, count)))):
-        pick = generator.integers(0, count, count)
-        mine, theirs = (meter.score({key: column[pick] for key, column in rows.items()})[name] for rows in (one, other))
-        drawn.append(mine - theirs)
-    finite = np.array([each for each in drawn if math.isfinite(each)])
-    half = 1.959963984540054 * float(finite.std()) if len(finite) else math.nan
-    if count < FEW:  # so few drawn again show no spread where there is one
-        half = max(half, abs(value))
-    return Score(value, value - half, value + half)
-
-
 def _percentiles(sample: Sequence[float]) -> tuple[float, float]:
     finite = [x for x in sample if not math.isnan(x)]
     if not finite:

@@ -169,27 +169,3 @@ class RatingMeter(Meter):
     def remark(self, rows: Rows, position: int) -> str:
         """How far off the ratings of this person are."""
         return f"off by {rows['absolute'][position] / max(1, rows['count'][position]):.2f} on average"
-
-
-def difference(one: Rows, other: Rows, name: str = "ndcg", draws: int = 10_000) -> Mapping[str, float]:
-    """By how much `one` scores more than `other` for the same people, with a 95 % interval and a p-value.
-
-    The interval is the percentile bootstrap over people; the p-value is of the paired sign-flip test (Fisher, 1935),
-    two-sided: how often differences with signs by lot are as large.
-    """
-    both = one[name].astype(np.float64) - other[name].astype(np.float64)
-    both = both[~np.isnan(both)]
-    generator = np.random.default_rng(0)
-    means, flips = np.empty(draws), np.empty(draws)
-    for draw in range(draws):
-        means[draw] = both[generator.integers(0, len(both), len(both))].mean()
-        flips[draw] = (both * (2 * generator.integers(0, 2, len(both)) - 1)).mean()
-    low, high = np.percentile(means, [2.5, 97.5])
-    extreme = int((np.abs(flips) >= abs(both.mean()) - 1e-12).sum())
-    return {
-        "difference": float(both.mean()),
-        "low": float(low),
-        "high": float(high),
-        "p": (extreme + 1) / (draws + 1),
-        "people": float(len(both)),
-    }

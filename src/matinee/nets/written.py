@@ -1,4 +1,4 @@
-"""What every task answers alike whose networks write their answers piece by piece."""
+"""What all tasks share whose networks write their answers piece by piece: settings, the search, the loss."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from matinee.core.errors import SettingsError
+from matinee.core.examples import Examples
 from matinee.core.settings import setting
+from matinee.core.task import Batch, Task
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from matinee.core.task import Batch
     from matinee.nets.teaching import Answers
     from matinee.nets.writers import WriterShape
 
@@ -22,8 +23,10 @@ RECURRENT = {"recurrent": ("rnn", "lstm", "gru")}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Writes:
-    """For a task to inherit beside `Task`. A batch has numbers of pieces as inputs and as targets["target"]."""
+class Writes(Task):
+    """A text for an example, written in pieces. A batch has their numbers as inputs and as targets["target"]."""
+
+    head: ClassVar[str] = "tables."  # what depends on the vocabulary
 
     asked: ClassVar[str] = '"A TEXT" FILE...'
 
@@ -53,7 +56,13 @@ class Writes:
 
         return answer(network, inputs, limits, self.beams, self.length_penalty, look)
 
-    def _surprise(self, outputs: Any, batch: Batch) -> Tensor:
+    def prepare(self, network: nn.Module, examples: Examples) -> None:
+        """While it learns it is scored on the likeliest pieces alone, where it will be scored at all."""
+        from matinee.nets.teaching import settle
+
+        settle(network, not self.validated)
+
+    def loss(self, outputs: Any, batch: Batch) -> Tensor:
         """Cross-entropy with label smoothing, for an example of usual length."""
         from matinee.nets.teaching import surprise
 

@@ -16,7 +16,7 @@ from matinee.core.meter import Meter
 from matinee.core.pieces import Piece, Table, Text
 from matinee.core.progress import Progress
 from matinee.core.settings import setting
-from matinee.core.task import Batch, Data, Task
+from matinee.core.task import Batch, Data
 from matinee.media.pair_columns import changes_since, data_of, made_up, pairs_and_splits
 from matinee.media.pairs import PairRequest, Pairs, look
 from matinee.media.sentences import sentences_of
@@ -36,7 +36,7 @@ NETWORKS = {"auto": (), "extract": (), "transformer": (), **RECURRENT, "lead": (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Summarisation(Writes, Task):
+class Summarisation(Writes):
     """Documents and their summaries."""
 
     rivals: ClassVar[tuple[str, str]] = ("the first sentences (Lead)", "")
@@ -44,7 +44,6 @@ class Summarisation(Writes, Task):
         "  news.csv with the columns article,summary   a table of documents (CSV, TSV, JSONL, Parquet)\n"
         "  train.source, train.target, ...             files with a line for each other"
     )
-    head: ClassVar[str] = "tables."  # what depends on the vocabulary
 
     pieces: str = ""
     size: int = 0
@@ -190,9 +189,9 @@ class Summarisation(Writes, Task):
         import torch
 
         from matinee.nets.extracting import Extract, Lead
-        from matinee.nets.teaching import best_lead, settle, usual_length
+        from matinee.nets.teaching import best_lead, usual_length
 
-        settle(network, not self.validated)
+        super().prepare(network, examples)
         if isinstance(network, Extract):
             column, seen = examples.ragged("source"), np.ones(self.size)
             for row in examples.rows:
@@ -237,7 +236,7 @@ class Summarisation(Writes, Task):
 
         if self._extracts:
             return surprise_of_choice(outputs, batch.targets["best"], self.mean_length)
-        return self._surprise(outputs, batch)
+        return super().loss(outputs, batch)
 
     # -- scores and answers
 

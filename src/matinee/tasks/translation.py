@@ -16,7 +16,7 @@ from matinee.core.meter import Meter
 from matinee.core.pieces import Piece
 from matinee.core.progress import Progress
 from matinee.core.settings import setting
-from matinee.core.task import Batch, Data, Task
+from matinee.core.task import Batch, Data
 from matinee.media import named
 from matinee.media.pair_columns import changes_since, data_of, made_up, pairs_and_splits
 from matinee.media.pairs import PairRequest, Pairs, look
@@ -36,7 +36,7 @@ SLACK = 10  # pieces that an answer may have beyond its share of the source
 
 
 @dataclass(frozen=True, kw_only=True)
-class Translation(Writes, Task):
+class Translation(Writes):
     """Pairs of texts, a line or a row each: the source and its translation."""
 
     rivals: ClassVar[tuple[str, str]] = ("the source as it is", "")
@@ -45,7 +45,6 @@ class Translation(Writes, Task):
         "  pairs.csv with the columns source,target  a table of translations (CSV, TSV, JSONL, Parquet)"
     )
 
-    head: ClassVar[str] = "tables."  # what depends on the vocabulary
     samples: ClassVar[Mapping[str, str]] = named.PAIRS
 
     source_pieces: str = ""
@@ -193,12 +192,6 @@ class Translation(Writes, Task):
 
         return build(self.network, self._written_by(self.source_size, self.target_size, not self.target_pieces))
 
-    def prepare(self, network: nn.Module, examples: Examples) -> None:
-        """While it learns it is scored on the likeliest pieces alone, where it will be scored at all."""
-        from matinee.nets.teaching import settle
-
-        settle(network, not self.validated)
-
     def lengths(self, examples: Examples) -> Array:
         """By the longer side, and then by the target: neither then has much padding."""
         source, target = examples.lengths("source"), examples.lengths("target")
@@ -219,10 +212,6 @@ class Translation(Writes, Task):
         """The translations that the search found."""
         limits = ((inputs > 0).sum(1) * self.longest).ceil().long() + SLACK
         return self._answered(network, inputs, limits, look=True)
-
-    def loss(self, outputs: Any, batch: Batch) -> Tensor:
-        """Cross-entropy with label smoothing."""
-        return self._surprise(outputs, batch)
 
     # -- scores and answers
 

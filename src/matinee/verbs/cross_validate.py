@@ -23,6 +23,7 @@ from matinee.core.examples import Array, Examples
 from matinee.core.job import StartSettings
 from matinee.core.meter import Meter, Score, intervals
 from matinee.core.model import Model
+from matinee.core.paired import margins
 from matinee.core.progress import Progress, seconds
 from matinee.core.reading import read
 from matinee.core.settings import rules, setting
@@ -44,9 +45,9 @@ class CrossValidation:
     """What the folds told.
 
     scores: name -> over all examples, each answered once, with its interval; the selecting one first. folds: name ->
-    value in each fold. rivals: rival -> name -> over all examples. ahead: rival -> by how much the model scores more
-    than it in the first score, with the interval of the difference (both answered the same examples). names: what the
-    rivals are, in a few words.
+    value in each fold. rivals: rival -> name -> over all examples. ahead: rival -> how much better than it the model is
+    in the first score, with the interval of the difference (both answered the same examples). names: what the rivals
+    are, in a few words.
     """
 
     scores: Mapping[str, Score]
@@ -84,8 +85,8 @@ class CrossValidation:
         first = next(iter(self.scores)).replace("_", " ")
         lines = [f"{self.examples:,} examples in {count} folds, {seconds(self.seconds)}", table_text(head, rows)]
         for name, by in self.ahead.items():
-            sure = "surely other than" if by.low > 0 or by.high < 0 else "not surely other than"
-            words = f"{first} is {sure} that of {self.names.get(name, name)}"
+            sure = "surely better" if by.low > 0 else "surely worse" if by.high < 0 else "not surely other"
+            words = f"{first} is {sure} than that of {self.names.get(name, name)}"
             lines.append(f"{words}: {by.value:+.4f} ({by.low:+.4f} to {by.high:+.4f})")
         unknown = [name.replace("_", " ") for name, values in self.folds.items() if np.isnan(values).any()]
         if unknown:
@@ -185,7 +186,7 @@ def _summary(kept: Mapping[str, Sequence[Meter]], examples: int, spent: float) -
     scores = intervals(meter, rows[MODEL])
     each = [one.score(one.rows()) for one in kept[MODEL]]
     first, rivals = next(iter(scores)), {name: meter.score(rows[name]) for name in rows if name != MODEL}
-    ahead = {name: _difference(meter, first, rows[MODEL], rows[name]) for name in rivals}
+    ahead = {name: margins(meter, rows[MODEL], rows[name], draws=DRAWS)[first] for name in rivals}
     return CrossValidation(
         scores, {name: [one[name] for one in each] for name in scores}, rivals, ahead, examples, spent
     )
@@ -194,19 +195,6 @@ def _summary(kept: Mapping[str, Sequence[Meter]], examples: int, spent: float) -
 def _together(meters: Sequence[Meter]) -> dict[str, Array]:
     parts = [meter.rows() for meter in meters]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def _difference(meter: Meter, name: str, ours: Mapping[str, Array], theirs: Mapping[str, Array]) -> Score:
-    """By how much the first score of one model is above another's, with a paired bootstrap over the examples."""
-    value = meter.score(ours)[name] - meter.score(theirs)[name]
-    count, generator = len(next(iter(ours.values()))), np.random.default_rng(0)
-    drawn = []
-    for _ in range(max(200, min(DRAWS, 20_000_000 // count))):
-        pick = generator.integers(0, count, count)
-        one, other = ({key: column[pick] for key, column in rows.items()} for rows in (ours, theirs))
-        drawn.append(meter.score(one)[name] - meter.score(other)[name])
-    low, high = np.nanpercentile(drawn, [2.5, 97.5])
-    return Score(value, float(low), float(high))
 
 
 @dataclass(frozen=True, kw_only=True)

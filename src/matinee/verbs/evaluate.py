@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from matinee.core import paired
 from matinee.core.command import Answer, Call, Command, argument
 from matinee.core.errors import DataError, MatineeError
 from matinee.core.evaluation import LINEAR, TRIVIAL, Evaluation, difference, figure, names_of
-from matinee.core.examples import Examples
-from matinee.core.meter import Meter, Rows, Score, intervals, margin
+from matinee.core.examples import Array, Examples
+from matinee.core.meter import Meter, Rows, Score, intervals
 from matinee.core.model import Model, load
 from matinee.core.pieces import Gallery, Picture, Piece, Section, Table, Words
 from matinee.core.progress import Progress
 from matinee.core.reading import task_name
 from matinee.core.runs import Run
-from matinee.core.settings import setting
+from matinee.core.settings import rules, setting, to_json
 from matinee.core.task import Data, Origin
 from matinee.core.telling import unfinished
 from matinee.core.train_settings import TrainSettings
@@ -57,11 +58,7 @@ def evaluate(
     from matinee.core.measuring import collect
     from matinee.core.runtime import machine
 
-    if tuple(data.task.names()) != tuple(model.task.names()):
-        raise DataError(
-            f"{data.origin.source}: its classes are not those of the model, so labels and answers would not mean the "
-            "same. Read it as the model does: data = model.task.read(source, progress)"
-        )
+    must_fit(data, model)
     data, notes = _unseen(data, model) if split == "test" else (data, [])
     examples = data.splits()[split]
     if not len(examples):
@@ -95,6 +92,27 @@ def evaluate(
     )
 
 
+def must_fit(data: Data, model: Model) -> None:
+    """Raises DataError for data in other terms than the model's: other classes, vocabularies, columns.
+
+    What is compared are the task's facts that are words; numbers (how many there were of each) may differ.
+    """
+    own, theirs = to_json(model.task), to_json(data.task)
+    facts = own.keys() & theirs.keys() - rules(model.task).keys()
+    odd = [name for name in own if name in facts and own[name] != theirs[name] and _in_words([own[name], theirs[name]])]
+    if type(data.task) is not type(model.task) or odd:
+        name = odd[0].replace("_", " ") if odd else "task"
+        verb = "are not those" if name.endswith("s") else "is not that"
+        raise DataError(
+            f"{data.origin.source}: its {name} {verb} of the model, so examples and answers would not mean the same. "
+            "Read it as the model does: data = model.task.read(source, progress)"
+        )
+
+
+def _in_words(value: Any) -> bool:
+    return all(map(_in_words, value)) if isinstance(value, list) else isinstance(value, str)
+
+
 def _against(
     baselines: Mapping[str, Model], examples: Examples, where: Machine, ours: tuple[str, Meter, Rows]
 ) -> tuple[dict[str, dict[str, float]], dict[str, Score]]:
@@ -106,7 +124,7 @@ def _against(
         counted = collect(other.task, where.place(other.network), examples, where)
         theirs = counted.rows()
         compared[name] = counted.score(theirs)
-        margins[name] = margin(meter, first, rows, theirs)
+        margins[name] = paired.margins(meter, rows, theirs)[first]
     return compared, margins
 
 
@@ -216,6 +234,36 @@ def baselines_of(run: Path, own: str | None) -> dict[str, Model]:
     return {name: load(folder, task=own) for name, folder in folders.items() if folder.is_dir()}
 
 
+def to_score(model: Model, data: Data, source: str, split: str = "test") -> Data:
+    """Of data that the model has read, those with the examples to score as their split.
+
+    That is the split asked for, or all of a source that names no test of its own. Of the source it learned from, those
+    that were held back then: were the split drawn anew after files came or went, examples it has learned from would be
+    among them.
+    """
+    learned = str(model.facts.get("source_path") or "")
+    same = Path(source).resolve() == Path(learned).resolve()
+    if split != "test" or (same and not model.held_back):
+        return data
+    rows = np.sort(np.concatenate([part.rows for part in data.splits().values()]))
+    none = Examples(data.train.columns, rows[:0])
+    if same:
+        then = np.array([data.origin.names[row] in model.held_back for row in rows], bool)
+        if not then.any():
+            known = min(model.held_back)
+            raise DataError(
+                f"{source}: none of the examples that were held back as the test is there now ({known!r}, ...)."
+            )
+        learning = data.train.rows[~np.isin(data.train.rows, rows[then])]
+        return replace(data, train=none.at(learning), test=none.at(rows[then]))
+    if "test" in data.origin.given:
+        return data
+    if not len(rows):
+        known = ", ".join(model.task.names()[:10])
+        raise DataError(f"{source}: nothing here has a label that the model knows. It knows {known}.")
+    return replace(data, train=none, valid=none, test=none.at(rows))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(Command):
     """`matinee evaluate RUN [SOURCE]`."""
@@ -236,7 +284,7 @@ class Evaluate(Command):
                 f"{self.run_folder}: this model does not say what it learned from. Name a SOURCE to score it on."
             )
         data = model.task.read(source, call.progress)
-        data, notes = self._part(model, data, source)
+        data = to_score(model, data, source, self.split)
         kept = baselines_of(model.run, self.task or None) if model.run is not None else None
         select = str(model.facts.get("select") or "")
         told = evaluate(
@@ -250,7 +298,7 @@ class Evaluate(Command):
         changed, unknown = _changes(model)
         if self.split != "test" and any(changed.values()):
             unknown.append(f"the files have changed, so {self.split} is drawn anew and is not what it was in training.")
-        told = replace(told, notes=(*unfinished(model), *notes, *unknown, *_changed(changed), *told.notes))
+        told = replace(told, notes=(*unfinished(model), *unknown, *_changed(changed), *told.notes))
         value = {
             "run": str(model.run or self.run_folder),
             "task": task_name(type(model.task)),
@@ -260,29 +308,6 @@ class Evaluate(Command):
         }
         self._write(value, model, call)
         return Answer(value, str(told))
-
-    def _part(self, model: Model, data: Data, source: str) -> tuple[Data, list[str]]:
-        """The examples to score: the split asked for, or all of a source that names no splits of its own.
-
-        Of the source it learned from, those that were held back then: were the split drawn anew after files came or
-        went, pictures it has learned from would be among them.
-        """
-        learned = str(model.facts.get("source_path") or "")
-        same = Path(source).resolve() == Path(learned).resolve()
-        if self.split != "test" or (same and not model.held_back):
-            return data, []
-        rows = np.sort(np.concatenate([part.rows for part in data.splits().values()]))
-        none = Examples(data.train.columns, rows[:0])
-        if same:
-            then = np.array([data.origin.names[row] in model.held_back for row in rows], bool)
-            learning = data.train.rows[~np.isin(data.train.rows, rows[then])]
-            return Data(data.task, none.at(learning), data.valid, none.at(rows[then]), data.origin), []
-        if "test" in data.origin.given:
-            return data, []
-        if not len(rows):
-            known = ", ".join(model.task.names()[:10])
-            raise DataError(f"{source}: nothing here has a label that the model knows. It knows {known}.")
-        return Data(data.task, none, none, none.at(rows), data.origin), []
 
     def _write(self, value: Mapping[str, Any], model: Model, call: Call) -> None:
         folder = call.out or model.run
@@ -297,8 +322,8 @@ class Evaluate(Command):
             call.progress.warn(f"the scores were not written down: {error}")
 
 
-def _unseen(data: Data, model: Model) -> tuple[Data, list[str]]:
-    """Leave out of the test what the model was trained on, unless that is all there is."""
+def seen(data: Data, model: Model) -> Array:
+    """Which of the test examples the model was trained on, bool (examples,)."""
     learned = {content for name, content in model.manifest.items() if name not in model.held_back}
     origin: Origin = data.origin
 
@@ -308,15 +333,20 @@ def _unseen(data: Data, model: Model) -> tuple[Data, list[str]]:
         return content in learned and not held_back
 
     named = origin.names if learned else ()
-    seen = np.array([bool(named) and known(named[row]) for row in data.test.rows], bool)
-    count = int(seen.sum())
+    return np.array([bool(named) and known(named[row]) for row in data.test.rows], bool)
+
+
+def _unseen(data: Data, model: Model) -> tuple[Data, list[str]]:
+    """Leave out of the test what the model was trained on, unless that is all there is."""
+    known = seen(data, model)
+    count = int(known.sum())
     if not count:
         return data, []
-    if count == len(seen):
+    if count == len(known):
         note = "the model was trained on all of these: the scores say nothing about new ones."
         return data, [note]
-    note = f"{count:,} of {len(seen):,} were there when the model was made; they are left out of the scores."
-    return replace(data, test=data.test.take(np.flatnonzero(~seen))), [note]
+    note = f"{count:,} of {len(known):,} were there when the model was made; they are left out of the scores."
+    return replace(data, test=data.test.take(np.flatnonzero(~known))), [note]
 
 
 def _changes(model: Model) -> tuple[dict[str, list[str]], list[str]]:
