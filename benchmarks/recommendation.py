@@ -22,7 +22,6 @@ from matinee.core.measuring import collect
 from matinee.core.paired import chance, margins
 from matinee.core.progress import Progress
 from matinee.core.runtime import machine
-from matinee.media.ranking_scores import difference
 
 QUIET = Progress(quiet=True)
 

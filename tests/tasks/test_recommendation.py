@@ -19,7 +19,6 @@ from matinee.core.measuring import collect
 from matinee.core.progress import Progress
 from matinee.core.runtime import machine
 from matinee.core.watch import Watch
-from matinee.media.ranking_scores import difference
 from matinee.tasks.recommendation import RANKING, Recommendation
 from matinee.verbs.evaluate import compare_with
 

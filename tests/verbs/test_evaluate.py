@@ -15,7 +15,7 @@ import matinee
 from matinee.cli import main
 from matinee.core.evaluation import Evaluation, difference
 from matinee.core.examples import Examples
-from matinee.core.meter import Score, intervals, wilson
+from matinee.core.meter import Rows, Score, intervals, wilson
 from matinee.core.progress import Progress
 from matinee.core.scores import ClassificationMeter
 from matinee.core.settings import from_json, to_json

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from matinee.core import evaluation, processes
+from matinee.core import processes
 from matinee.core.errors import SettingsError
 from matinee.core.examples import Examples
 from matinee.core.meter import Meter

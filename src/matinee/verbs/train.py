@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from matinee.core.loop import Hook
-    from matinee.core.standing import Row, Standing
+    from matinee.core.standing import Standing
 
 RESERVE = 0.06  # share of the minutes kept for the last scores, the baselines and the report
 
