@@ -163,7 +163,7 @@ def both_ways(layers: nn.LSTM, vectors: Tensor, lengths: Tensor) -> Tensor:
             read = states.gather(1, turn.expand_as(states)) if end else states
             names = (f"{kind}_l{layer}{end}" for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
             began = states.new_zeros(1, len(states), layers.hidden_size)
-            weights = [layers.get_parameter(name) for name in names]
+            weights = tuple(layers.get_parameter(name) for name in names)
             told = torch.lstm(read, (began, began), weights, True, 1, 0.0, layers.training, False, True)[0]
             found.append(told.gather(1, turn.expand_as(told)) if end else told)
         states = torch.cat(found, 2) * there[:, :, None]
