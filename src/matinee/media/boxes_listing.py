@@ -42,6 +42,9 @@ GLANCE = 500  # entries of a folder that are looked at for a first impression
 GLANCE_FOLDERS = 40
 HEAD = 65_536
 TABLES = (".csv", ".tsv")
+NAMES = ("classes.txt", "obj.names", "names.txt", "coco.names")
+KNOWN = (".yaml", ".yml", *NAMES)
+"""Files that say what classes are called, and who is in which split."""
 ROOMS = {"labels", "label", "label_2", "images", "image", "image_2", "jpegimages", "annotations", "annotation", "imgs"}
 """Folders whose names say what kind of file lies there, not which one."""
 
@@ -284,7 +287,7 @@ def _classes(files: _Files) -> tuple[dict[str, str], list[tuple[str, int]]]:
                 clean = {key: re.sub(r"^(\.{0,2}/)+", "", place) for key, place in said.items()}
                 return names, [(place, SPLIT_WORDS[key]) for key, place in clean.items() if place]
     for name in files.names:
-        if name.lower().rpartition("/")[2] in ("classes.txt", "obj.names", "names.txt", "coco.names"):
+        if name.lower().rpartition("/")[2] in NAMES:
             lines = files.read(name, HEAD << 4).decode("utf-8", "ignore").splitlines()
             return {str(number): line.strip() for number, line in enumerate(lines) if line.strip()}, []
     return {}, []
@@ -325,7 +328,7 @@ def _remaining(listing: BoxListing, files: _Files, used: Sequence[str], single: 
 def _unused(listing: BoxListing, files: _Files, used: set[str], single: bool) -> Iterator[Entry]:
     pictures = set(files.pictures)
     for name in files.names:
-        if name in used:
+        if name in used or name.lower().endswith(KNOWN) or "imagesets/" in name.lower():
             continue
         if name in pictures:
             if not single:  # beside one file there may be pictures of others

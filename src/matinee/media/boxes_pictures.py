@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from matinee.core.pieces import Picture
+
 Array = np.ndarray[Any, Any]
 
 COLOURS = (
@@ -26,6 +28,33 @@ class Drawn:
     box: tuple[float, float, float, float]
     kind: int
     words: str = ""
+
+
+def shown(inputs: Array, found: Array, true: tuple[Array, Array] | None, classes: Sequence[str]) -> list[Picture]:
+    """Pictures with their boxes, and how many of each class under them.
+
+    Args:
+        inputs: float32 (n, height, width, channels + 1), pixels from 0 to 1 and the plane of scale.
+        found: (n, k, 6) left, top, right, bottom in the picture's own pixels, probability, class + 1 (0: none).
+        true: (n, m, 4) and (n, m) class + 1; other numbers are not drawn.
+    """
+    pictures = []
+    for place, picture in enumerate(inputs):
+        plane = picture[..., -1]
+        scale = max(float(plane.max()), 1e-6)
+        seen = picture[: int((plane > 0).any(1).sum()), : int((plane > 0).any(0).sum()), :-1]
+        pixels = np.rint(seen.clip(0, 1) * 255).astype(np.uint8)
+        told = [
+            Drawn(tuple((row[:4] / scale).tolist()), int(row[5]) - 1, f"{classes[int(row[5]) - 1]} {row[4]:.2f}")
+            for row in found[place]
+            if row[5] > 0
+        ]
+        known = zip(*(part[place] for part in true), strict=True) if true is not None else ()
+        marked = [Drawn(tuple((box / scale).tolist()), int(kind) - 1) for box, kind in known if kind > 0]
+        numbers = np.bincount([each.kind for each in told], minlength=len(classes))
+        words = [f"{number} {name}" for number, name in zip(numbers, classes, strict=True) if number]
+        pictures.append(Picture(draw(pixels, told, marked), ", ".join(words) or "nothing found"))
+    return pictures
 
 
 def draw(pixels: Array, found: Sequence[Drawn], true: Sequence[Drawn] = ()) -> Array:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+AT_ONCE = 16  # pictures
 CANDIDATES = 300  # of a picture that are looked at for boxes that repeat each other
 
 
@@ -63,8 +64,13 @@ def found(outputs: Tensor, most: int, overlap: float) -> Tensor:
 
     outputs: (batch, places, 4 + classes), boxes and logits. The best first; where there are fewer, zeros follow.
     """
+    # All pairs of candidates of many pictures at once would take a gigabyte.
+    return torch.cat([_found(part, most, overlap) for part in outputs.float().split(AT_ONCE)])
+
+
+def _found(outputs: Tensor, most: int, overlap: float) -> Tensor:
     classes = outputs.shape[2] - 4
-    rows = likeliest(outputs.float())
+    rows = likeliest(outputs)
     chances = rows[..., 4:].sigmoid().flatten(1)
     chance, place = chances.topk(min(CANDIDATES, chances.shape[1]), dim=1)
     boxes = rows[..., :4].gather(1, (place // classes)[..., None].expand(-1, -1, 4))

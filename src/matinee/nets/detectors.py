@@ -153,9 +153,6 @@ class _Head(nn.Module):
 class Detector(Quick):
     """Pictures with their plane of scale (N, C + 1, H, W) -> boxes and logits (N, places, 4 + classes)."""
 
-    slope: Tensor
-    shift: Tensor
-
     def __init__(self, normalise: Normalise, trunk: nn.Module, head: nn.Module, classes: int) -> None:
         super().__init__()
         self.normalise = normalise

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 NEAR = 0.99  # cosine of two thumbnails; docs/decisions/near-duplicates.md has the figures behind it
 LOOK = 1024  # training pictures that statistics are computed from
 LOOKED_AT = 512  # scored pictures among which the report looks for the worst
+AT_ONCE = 2**22  # pixels that are answered for at once: features of whole batches of photographs take gigabytes
 SHOWN = 8  # pictures of each kind in the report
 
 
@@ -193,6 +194,20 @@ class ObjectDetection(Task):
             network.normalise.mean.copy_(pixels.mean((0, 2, 3))[:, None, None])
             network.normalise.deviation.copy_(pixels.std((0, 2, 3)).clamp(min=1e-3)[:, None, None])
 
+    def calibrate(self, network: nn.Module, outputs: Any, targets: Any) -> None:
+        """Platt scaling (1999): of the boxes told with a probability of .7, seven in ten are to be right."""
+        import torch
+
+        from matinee.nets.detector_confidence import honest
+        from matinee.nets.detectors import Detector
+
+        if isinstance(network, Detector):
+            told, right, passed = self._judged(outputs, targets, torch.tensor([0.5], device=outputs.device))
+            slope, shift = honest(told, right[..., 0], passed[..., 0], len(self.classes))
+            with torch.no_grad():
+                network.head.get_buffer("slope").mul_(slope)
+                network.head.get_buffer("shift").mul_(slope).add_(shift)
+
     def collate(self, columns: Mapping[str, Tensor]) -> Batch:
         """Pixels from 0 to 1 and a plane of scale (batch, channels + 1, height, width); boxes in the pictures' pixels.
 
@@ -223,9 +238,12 @@ class ObjectDetection(Task):
 
     def infer(self, network: nn.Module, inputs: Tensor) -> Any:
         """(batch, places, 4 + classes): the likeliest boxes, in pixels of the pictures themselves, and their logits."""
+        import torch
+
         from matinee.nets.boxes import likeliest
 
-        return likeliest(network(inputs))
+        some = max(1, AT_ONCE // (self.height * self.width))
+        return torch.cat([likeliest(network(part)) for part in inputs.split(some)])
 
     def forward(self, network: nn.Module, batch: Batch) -> Any:
         """The answers of all places."""
@@ -342,30 +360,13 @@ class ObjectDetection(Task):
         return [Gallery([picture]) for picture in self._drawn(inputs, outputs, None)]
 
     def _drawn(self, inputs: Tensor, outputs: Any, targets: Mapping[str, Tensor] | None) -> list[Picture]:
-        from matinee.media.boxes_pictures import Drawn, draw
+        from matinee.media.boxes_pictures import shown
 
-        scales = inputs[:, -1].amax((1, 2)).clamp(min=1e-6).tolist()
-        pixels = (inputs[:, :-1].permute(0, 2, 3, 1).clamp(0, 1) * 255).round().byte().cpu().numpy()
-        pictures = []
-        for place, (told, scale) in enumerate(zip(self._found(outputs).cpu(), scales, strict=True)):
-            inside = (inputs[place, -1] > 0).cpu()
-            seen = pixels[place][: int(inside.any(1).sum()), : int(inside.any(0).sum())]
-            found = [
-                Drawn(tuple((row[:4] / scale).tolist()), kind := int(row[5]) - 1, f"{self.classes[kind]} {row[4]:.2f}")
-                for row in told
-                if row[4] >= self.threshold
-            ]  # fmt: skip
-            true = []
-            if targets is not None:
-                kinds, boxes = targets["label"][place].tolist(), targets["boxes"][place].cpu() / scale
-                true = [Drawn(tuple(box.tolist()), k - 1) for k, box in zip(kinds, boxes, strict=True) if k > 0]
-            pictures.append(Picture(draw(seen, found, true), self._counted(found)))
-        return pictures
-
-    def _counted(self, found: Sequence[Any]) -> str:
-        numbers = np.bincount([each.kind for each in found], minlength=len(self.classes))
-        words = [f"{number} {name}" for number, name in zip(numbers, self.classes, strict=True) if number]
-        return ", ".join(words) or "nothing found"
+        pixels = (inputs.permute(0, 2, 3, 1).clamp(min=0)).float().cpu().numpy()
+        found = self._found(outputs).cpu().numpy()
+        found[found[..., 4] < self.threshold] = 0
+        true = None if targets is None else (targets["boxes"].cpu().numpy(), targets["label"].cpu().numpy())
+        return shown(pixels, found, true, self.classes)
 
     def describe(self, network: nn.Module, examples: Examples) -> Sequence[Piece]:
         """Pictures with their true boxes beside the found ones: those with the most mistakes, and some by lot."""
