@@ -272,3 +272,15 @@ def test_nothing_to_read_is_said(tmp_path: Path) -> None:
         path.write_bytes(b"no picture")
     with pytest.raises(DataError, match="none of 3 pictures"):
         read(str(tmp_path / "set"))
+
+
+def test_a_dot_in_a_name_is_part_of_it(tmp_path: Path) -> None:
+    for split, name in (("train", "cell_jpg.rf.1a2b"), ("valid", "cell_jpg.rf.1a2b"), ("train", "cell_jpg.rf.3c")):
+        picture(tmp_path / "set" / split / "images" / f"{name}.jpg", len(split) + len(name))
+        write(tmp_path / "set" / split / "labels" / f"{name}.txt", "0 .5 .5 .2 .2")
+    found = listed(str(tmp_path / "set"))
+    told = {marked.told: (marked.name, marked.split) for marked in found.marked}
+    assert told == {
+        f"{split}/labels/cell_jpg.rf.{end}.txt": (f"{split}/images/cell_jpg.rf.{end}.jpg", number)
+        for split, end, number in (("train", "1a2b", 0), ("valid", "1a2b", 1), ("train", "3c", 0))
+    }

@@ -56,7 +56,7 @@ def usable(marked: Marked, size: tuple[int, int]) -> tuple[list[Box], list[str],
     The last is empty where the picture can be learned from. One on which nothing is marked can.
     """
     said, notes = marked.size, list(marked.notes)
-    across, down = (side / wide if wide else 1.0 for side, wide in zip(size, said, strict=True))
+    across, down = (size[0] / said[0], size[1] / said[1]) if all(said) else (1.0, 1.0)
     if all(said) and said != (1.0, 1.0) and abs(across / down - 1) > ALIKE:
         return (
             [],

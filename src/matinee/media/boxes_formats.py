@@ -179,7 +179,7 @@ def yaml_names(text: str) -> tuple[dict[str, str], dict[str, str]]:
             names.append((key[1].strip(), _bare(key[2])))
         else:
             within = bool(key and key[1] == "names")
-            if key and within and key[2][:1] in "[{":
+            if key and within and key[2][:1] in ("[", "{"):
                 names = _inline(text[text.index(key[2][0], text.index(line)) :])
                 within = False
             elif key and key[1] in ("train", "val", "test") and key[2]:

@@ -185,9 +185,11 @@ class _Files:
         for place in (os.path.normpath(os.path.join(folder, plain)), plain):  # noqa: PTH118
             if place in self._known:
                 return place
-        alike = self._stems.get(_stem(plain), [])
-        if os.path.splitext(plain)[1].lower() in EXTENSIONS:  # noqa: PTH122
-            exact = [each for each in alike if each.rpartition("/")[2] == plain.rpartition("/")[2]]
+        last = plain.rpartition("/")[2]
+        named = os.path.splitext(last)[1].lower() in EXTENSIONS  # noqa: PTH122 - else a dot belongs to the name
+        alike = self._stems.get(_stem(last) if named else last, [])
+        if named:
+            exact = [each for each in alike if each.rpartition("/")[2] == last]
             alike = exact or alike
         wanted = {part.lower() for part in (*folder.split("/"), *plain.split("/")[:-1])} - ROOMS
         return max(alike, key=lambda each: len(wanted & set(each.lower().split("/")[:-1])), default="")

@@ -116,11 +116,19 @@ class BoxMeter(Meter):
         return np.array(table).reshape(-1, len(THRESHOLDS))
 
     def _curve(self, rows: Rows, kind: int) -> tuple[Array, Array, float]:
-        """Right and passed over, bool (found, thresholds), the likeliest first, and how many true boxes there are."""
+        """Right and passed over, bool (found, thresholds), the likeliest first, and how many true boxes there are.
+
+        Boxes less likely than the last one that is right at all change nothing, and are the most: they are left out.
+        """
         chosen = rows["kind"] == kind + 1
-        order = np.argsort(-rows["probability"][chosen], kind="stable")
-        powers = 2 ** np.arange(len(THRESHOLDS))
-        bits = [(rows[name][chosen][order].astype(np.int64)[:, None] & powers) > 0 for name in ("right", "passed")]
+        chance, right = rows["probability"][chosen], rows["right"][chosen]
+        telling = chance >= chance[right > 0].min(initial=np.inf)
+        order = np.argsort(-chance[telling], kind="stable")
+        powers = (2 ** np.arange(len(THRESHOLDS))).astype(np.int16)
+        bits = [
+            (values[telling][order].astype(np.int16)[:, None] & powers) > 0
+            for values in (right, rows["passed"][chosen])
+        ]
         return bits[0], bits[1], float(rows["true"][:, kind].sum())
 
     def detail(self, rows: Rows) -> dict[str, Any]:
@@ -151,14 +159,17 @@ def average_precision(right: Array, passed: Array, true: float) -> Array:
 
     right, passed: bool (found, thresholds), the likeliest first. true: how many there are to find.
     """
-    hits = np.cumsum(right, 0)
-    misses = np.cumsum(~right & ~passed, 0)
-    precision = hits / np.maximum(hits + misses, np.spacing(1))
-    best = np.maximum.accumulate(precision[::-1], 0)[::-1]
-    recall = hits / true
-    at = np.stack([np.searchsorted(column, RECALLS, side="left") for column in recall.T])
-    best = np.concatenate((best, np.zeros((1, right.shape[1]))))
-    means: Array = best[np.minimum(at, len(right)), np.arange(right.shape[1])[:, None]].mean(1)
+    means = np.zeros(right.shape[1])
+    for number, hits in enumerate(right.T):
+        # Precision is only ever best where a right box comes in: the few places that matter.
+        at = np.flatnonzero(hits)
+        if not len(at):
+            continue
+        missed = np.cumsum(passed[:, number])[at] if passed.any() else 0
+        found = np.arange(1, len(at) + 1)
+        best = np.maximum.accumulate((found / (at + 1 - missed))[::-1])[::-1]
+        places = np.searchsorted(found / true, RECALLS, side="left")
+        means[number] = np.append(best, 0.0)[places].mean()
     return means
 
 

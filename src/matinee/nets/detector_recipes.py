@@ -39,7 +39,7 @@ def recommend(network: str, side: int, colours: bool, examples: int) -> Detector
     what is varied then decides whether the last half of them still teaches something.
     """
     if network in ("linear", "constant"):
-        return DetectorRecipe(16, 2e-3, max(10, math.ceil(600 * 16 / max(1, examples))), minutes=2.0, weight_decay=0.01)
+        return DetectorRecipe(16, 5e-3, max(10, math.ceil(200 * 16 / max(1, examples))), minutes=2.0, weight_decay=0.01)
     if side <= SMALL_SIDE:
         return DetectorRecipe(16, 5e-3, max(12, math.ceil(300 * 16 / max(1, examples))), minutes=5.0, weight_decay=0.01)
     batch = 8 if examples < 500 else 16
