@@ -26,12 +26,12 @@ NAMES = ("square", "disc")
 
 @pytest.fixture
 def shapes(tmp_path: Path) -> Path:
-    """The toy pictures as PASCAL VOC files, twice as wide as they are learned."""
+    """The toy pictures as PASCAL VOC files, larger than they are learned."""
     image, boxes, labels = pictures_with_boxes(60, 1)
     for folder in ("JPEGImages", "Annotations"):
         (tmp_path / "shapes" / folder).mkdir(parents=True)
     for number, (pixels, mine, kinds) in enumerate(zip(image, boxes, labels, strict=True)):
-        picture = Image.fromarray(pixels[..., 0]).resize((128, 128))
+        picture = Image.fromarray(pixels[..., 0]).resize((96, 96))
         picture.save(tmp_path / "shapes" / "JPEGImages" / f"{number}.png")
         objects = "".join(
             f"<object><name>{NAMES[kind - 1]}</name><bndbox><xmin>{a}</xmin><ymin>{b}</ymin><xmax>{c}</xmax>"

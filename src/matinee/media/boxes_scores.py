@@ -88,9 +88,8 @@ class BoxMeter(Meter):
 
     def _told(self, rows: Rows) -> tuple[Array, Array, Array]:
         """Of each picture: boxes told, those of them that are right, true boxes."""
-        counted = (rows["passed"].astype(np.int64) & 1) == 0
-        told = (rows["probability"] >= self._threshold) & (rows["kind"] > 0) & counted
-        right = told & ((rows["right"].astype(np.int64) & 1) == 1)
+        told = (rows["probability"] >= self._threshold) & (rows["kind"] > 0) & (rows["passed"] % 2 == 0)
+        right = told & (rows["right"] % 2 == 1)
         return told.sum(1), right.sum(1), rows["true"].sum(1)
 
     def looked_at(self, rows: Rows, most: int) -> dict[str, Array]:
@@ -159,17 +158,16 @@ def average_precision(right: Array, passed: Array, true: float) -> Array:
 
     right, passed: bool (found, thresholds), the likeliest first. true: how many there are to find.
     """
-    means = np.zeros(right.shape[1])
-    for number, hits in enumerate(right.T):
-        # Precision is only ever best where a right box comes in: the few places that matter.
-        at = np.flatnonzero(hits)
-        if not len(at):
-            continue
-        missed = np.cumsum(passed[:, number])[at] if passed.any() else 0
-        found = np.arange(1, len(at) + 1)
-        best = np.maximum.accumulate((found / (at + 1 - missed))[::-1])[::-1]
-        places = np.searchsorted(found / true, RECALLS, side="left")
-        means[number] = np.append(best, 0.0)[places].mean()
+    # Precision is only ever best where a right box comes in: of each threshold, those few places.
+    which, at = np.nonzero(right.T)
+    counts = right.sum(0)
+    number = np.arange(len(at)) - np.repeat(np.cumsum(counts) - counts, counts)
+    missed = np.cumsum(passed, 0)[at, which] if passed.any() else 0
+    best = np.zeros((right.shape[1], int(counts.max(initial=0)) + 1))
+    best[which, number] = (number + 1) / (at + 1 - missed)
+    best = np.maximum.accumulate(best[:, ::-1], 1)[:, ::-1]
+    places = np.searchsorted(np.arange(1, best.shape[1]) / true, RECALLS, side="left")
+    means: Array = best[:, places].mean(1)
     return means
 
 
