@@ -55,7 +55,9 @@ def recognised(source: str) -> type[Task]:
 def _recognised(source: str) -> tuple[type[Task], str]:
     """The one task whose layout this source has, and why in a few words."""
     kinds = {name: task_class(name) for name in names("tasks")}
-    fitting = {name: why for name, kind in kinds.items() if (why := kind.recognise(source))}
+    found = {name: why for name, kind in kinds.items() if (why := kind.recognise(source))}
+    most = max((kinds[name].exacting for name in found), default=0)
+    fitting = {name: why for name, why in found.items() if kinds[name].exacting == most}
     if len(fitting) == 1:
         name, why = next(iter(fitting.items()))
         return kinds[name], why

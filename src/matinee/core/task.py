@@ -125,6 +125,12 @@ class Task(ABC):
     head: ClassVar[str] = "head."
     """What the names of those weights begin with that a start from other weights makes anew."""
 
+    exacting: ClassVar[int] = 0
+    """How much of a source `recognise` asks for: where several tasks fit, those that ask for most are meant.
+
+    0: examples as such. 1: examples, and files that say something of each (boxes, masks, times).
+    """
+
     rivals: ClassVar[tuple[str, str]] = ("always the same answer", "linear network")
     """What `trivial` and `simplest` are, in a few words."""
 

@@ -47,7 +47,7 @@ class Job:
     """What is to be decoded: the columns "image", "sha256" and "size" of `folder` are filled row by row.
 
     root: a folder that `names` are relative to, or a zip file, of which row i is the entry at place `places[i]`.
-    shape: height, width, channels of every row.
+    shape: height, width, channels of every row. whole: whether pictures are laid into it whole, not cut to it.
     """
 
     root: str
@@ -57,6 +57,7 @@ class Job:
     folder: str
     archive: bool = False
     places: Sequence[int] = ()
+    whole: bool = False
 
 
 class Reader:
@@ -134,7 +135,7 @@ def fill_rows(job: Job, reader: Reader, start: int, stop: int, note: Callable[[i
         try:
             raw = reader.read(row)
             digests[row - start] = np.frombuffer(hashlib.sha256(raw).digest(), dtype=np.uint8)
-            pixels[row - start], sizes[row - start] = decode_sized(raw, job.shape, job.pixel_limit)
+            pixels[row - start], sizes[row - start] = decode_sized(raw, job.shape, job.pixel_limit, job.whole)
         except PictureError as error:
             failures.append((row, error.kind, str(error)))
     write_rows(job.folder, "image", start, pixels)

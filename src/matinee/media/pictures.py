@@ -43,6 +43,7 @@ _JPEG_ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo")
 _OTHER_ENDINGS = (".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".pbm", ".pnm")
 EXTENSIONS = frozenset((*_JPEG_ENDINGS, *_OTHER_ENDINGS))
 PIXEL_LIMIT = 100_000_000
+PAPER = 114  # grey around a picture that does not fill its shape
 BYTE_LIMIT = 256 * 1024 * 1024  # of one file; a photograph of 100 million pixels has some 50 MB
 BROKEN = (
     OSError,
@@ -118,8 +119,14 @@ def decode(raw: Raw, shape: Shape, pixel_limit: int = PIXEL_LIMIT) -> Pixels:
     return decode_sized(raw, shape, pixel_limit)[0]
 
 
-def decode_sized(raw: Raw, shape: Shape, pixel_limit: int = PIXEL_LIMIT) -> tuple[Pixels, tuple[int, int]]:
-    """As `decode`, with the picture's own (width, height) in pixels, before any turning."""
+def decode_sized(
+    raw: Raw, shape: Shape, pixel_limit: int = PIXEL_LIMIT, whole: bool = False
+) -> tuple[Pixels, tuple[int, int]]:
+    """As `decode`, with the picture's own (width, height) in pixels, before any turning.
+
+    whole: nothing is cut off: the picture is scaled to fit into the shape, its upper left corner in that of the shape,
+    with PAPER beside or below it; its (width, height) are then those of the upright picture.
+    """
     if isinstance(raw, str | Path):
         raw = read_bytes(os.fspath(raw))
     if isinstance(raw, bytes):
@@ -129,8 +136,8 @@ def decode_sized(raw: Raw, shape: Shape, pixel_limit: int = PIXEL_LIMIT) -> tupl
     with Quiet():
         try:
             image = open_picture(raw, pixel_limit) if isinstance(raw, bytes) else _given(raw, pixel_limit)
-            size = image.size
-            return _fit(image, shape), size
+            size = image.size if not whole or orientation(image) < 5 else image.size[::-1]
+            return _laid(image, shape, size) if whole else _fit(image, shape), size
         except PictureError:
             raise
         except BROKEN as error:
@@ -246,6 +253,15 @@ def _given(raw: np.ndarray[Any, Any] | Image.Image, pixel_limit: int) -> Image.I
     elif raw.dtype != np.uint8:
         raise PictureError("unreadable", f"an array of {raw.dtype} is no picture: uint8, uint16, bool or float")
     return Image.fromarray(np.ascontiguousarray(raw[:, :, 0] if raw.ndim == 3 and raw.shape[2] == 1 else raw))
+
+
+def _laid(image: Image.Image, shape: Shape, size: tuple[int, int]) -> Pixels:
+    """All of a picture of this upright (width, height) in the upper left of the shape."""
+    factor = min(shape[1] / size[0], shape[0] / size[1])
+    height, width = max(1, round(size[1] * factor)), max(1, round(size[0] * factor))
+    laid = np.full(shape, PAPER, np.uint8)
+    laid[:height, :width] = _fit(image, (height, width, shape[2]))
+    return laid
 
 
 def _fit(image: Image.Image, shape: Shape) -> Pixels:

@@ -80,6 +80,27 @@ def mirror_safe(pictures: Array, rows: Array, labels: Array, seed: int = 0) -> b
     return mirrored - chance >= 0.7 * learned
 
 
+def knows_up(pictures: Array, rows: Array, seed: int = 0) -> bool:
+    """Whether a linear classifier of thumbnails can tell pictures from the same ones upside down.
+
+    Streets and portraits have an up; cells under a microscope and land from above have none, and show as much turned
+    over. With too few pictures to tell, they have one.
+    """
+    some = np.random.default_rng(seed).permutation(rows)[:ENOUGH]
+    if len(some) < 20:
+        return True
+    small = thumbnails(pictures, some)
+    truth = np.repeat([False, True], len(some))
+    half = np.tile(np.arange(len(some)) % 2 == 0, 2)
+    both = _features(np.concatenate((small, small[:, ::-1])))
+    right = 0
+    for here in (half, ~half):
+        weights = _ridge(both[here], np.stack((~truth[here], truth[here]), 1))
+        right += int(((both[~here] @ weights).argmax(1) == truth[~here]).sum())
+    # Chance is half; two standard errors beside it are still chance.
+    return bool(right / len(truth) > 0.55 + 1.0 / np.sqrt(len(truth)))
+
+
 def _most_common(labels: Array) -> Any:
     names, counts = np.unique(labels, return_counts=True)
     return names[counts.argmax()]

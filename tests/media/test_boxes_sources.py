@@ -1,0 +1,286 @@
+"""Boxes as people have them: five ways to write them down, and what is wrong with some."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from matinee.core.errors import DataError
+from matinee.core.progress import Progress
+from matinee.core.reading import recognised
+from matinee.core.task import Data
+from matinee.media.boxes import Box, Marked, usable
+from matinee.media.boxes_formats import FormatError, coco, kitti, line_kind, voc, yaml_names, yolo
+from matinee.media.boxes_listing import fits, listed, split_of
+from matinee.tasks.object_detection import ObjectDetection
+
+WIDTH, HEIGHT = 120, 90
+BOXES = {"a": [("car", 10, 20, 50, 60)], "b": [("car", 5, 5, 40, 30), ("tree", 60, 10, 110, 80)], "c": []}
+
+
+def picture(path: Path, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    coarse = np.random.default_rng(seed).integers(0, 255, (6, 8, 3), dtype=np.uint8)
+    Image.fromarray(coarse).resize((WIDTH, HEIGHT)).save(path)
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def annotation(boxes: list[tuple[str, int, int, int, int]], size: tuple[int, int] = (WIDTH, HEIGHT)) -> str:
+    objects = "".join(
+        f"<object><name>{name}</name><difficult>0</difficult><bndbox><xmin>{a}</xmin><ymin>{b}</ymin>"
+        f"<xmax>{c}</xmax><ymax>{d}</ymax></bndbox></object>"
+        for name, a, b, c, d in boxes
+    )
+    return f"<annotation><size><width>{size[0]}</width><height>{size[1]}</height></size>{objects}</annotation>"
+
+
+def make(root: Path, kind: str) -> str:
+    """The same three pictures and boxes in each of the ways."""
+    folder = {"VOC": "JPEGImages", "YOLO": "images/train2017", "KITTI": "image_2"}.get(kind, "photos")
+    for number, name in enumerate(BOXES):
+        picture(root / folder / f"{name}.jpg", number)
+    if kind == "VOC":
+        for name, boxes in BOXES.items():
+            write(root / "Annotations" / f"{name}.xml", annotation(boxes))
+    if kind == "YOLO":
+        write(root / "data.yaml", "path: .  # here\ntrain: images/train2017\nval: images/train2017\nnc: 2\n"
+                                  "names:\n  0: car\n  1: 'tree'\n")  # fmt: skip
+        for name, boxes in BOXES.items():
+            lines = [
+                f"{['car', 'tree'].index(label)} {(a + c) / 2 / WIDTH} {(b + d) / 2 / HEIGHT} "
+                f"{(c - a) / WIDTH} {(d - b) / HEIGHT}"
+                for label, a, b, c, d in boxes
+            ]
+            write(root / "labels" / "train2017" / f"{name}.txt", "\n".join(lines))
+    if kind == "KITTI":
+        for name, boxes in BOXES.items():
+            lines = [f"{label} 0.00 0 -1.5 {a}.0 {b}.0 {c}.0 {d}.0 1 1 1 1 1 1 1" for label, a, b, c, d in boxes]
+            write(root / "label_2" / f"{name}.txt", "\n".join(lines))
+    if kind == "COCO":
+        images = [
+            {"id": n, "file_name": f"{name}.jpg", "width": WIDTH, "height": HEIGHT} for n, name in enumerate(BOXES)
+        ]
+        flat = [(n, box) for n, boxes in enumerate(BOXES.values()) for box in boxes]
+        told = [
+            {"id": i, "image_id": n, "category_id": {"car": 3, "tree": 7}[label], "bbox": [a, b, c - a, d - b]}
+            for i, (n, (label, a, b, c, d)) in enumerate(flat)
+        ]
+        names = [{"id": 3, "name": "car"}, {"id": 7, "name": "tree"}]
+        write(root / "boxes.json", json.dumps({"images": images, "annotations": told, "categories": names}))
+    if kind == "CSV":
+        rows = [f"photos/{name}.jpg,{label},{a},{b},{c},{d}" for name, boxes in BOXES.items()
+                for label, a, b, c, d in boxes]  # fmt: skip
+        write(root / "boxes.csv", "\n".join(["filename,class,xmin,ymin,xmax,ymax", *rows, "photos/c.jpg,,,,,"]))
+    return str(root)
+
+
+def read(source: str, **settings: object) -> Data:
+    return ObjectDetection(**settings).read(source, Progress(quiet=True))  # type: ignore[arg-type]
+
+
+def reasons(data: Data) -> str:
+    return "\n".join(f"{entry.file} {entry.kind} {entry.reason}" for entry in data.origin.entries)
+
+
+@pytest.mark.parametrize("kind", ["VOC", "YOLO", "KITTI", "COCO", "CSV"])
+def test_the_same_boxes_are_read_however_they_are_written(kind: str, tmp_path: Path) -> None:
+    source = make(tmp_path / "set", kind)
+    assert kind in str(fits(source)) and recognised(source) is ObjectDetection
+    data = read(source, test_share=0.0, valid_share=0.0)
+    assert isinstance(data.task, ObjectDetection)
+    assert data.task.classes == ("car", "tree") and data.task.counts == (2, 1) and data.task.pictures == 3
+    boxes, labels = data.train.ragged("boxes"), data.train.ragged("label")
+    for row in data.train.rows.tolist():
+        stem = Path(data.origin.names[row]).stem
+        assert [data.task.classes[k - 1] for k in labels[row]] == [label for label, *_ in BOXES[stem]]
+        assert boxes[row] == pytest.approx(np.array([sides for _, *sides in BOXES[stem]]).reshape(-1, 4), abs=1e-3)
+    assert (data.train.column("size") == (WIDTH, HEIGHT)).all()
+    inputs = data.task.collate(data.train.gather(np.arange(3))).inputs
+    assert inputs.shape[1] == 4 and inputs[:, -1].max() == pytest.approx(WIDTH / data.task.width, rel=0.02)
+    assert not [entry for entry in data.origin.entries if entry.kind not in ("ignored",)], reasons(data)
+    again = read(source, test_share=0.0, valid_share=0.0)
+    assert again.digest() == data.digest()
+
+
+def test_boxes_that_cannot_be_right_are_told(tmp_path: Path) -> None:
+    source = make(tmp_path / "set", "VOC")
+    wrong = [
+        ("car", 300, 10, 340, 40), ("car", 50, 10, 20, 40), ("car", 30, 30, 30, 60), ("car", 90, 60, 140, 85),
+        ("car", 10, 20, 50, 60), ("car", 10, 20, 50, 60),
+    ]  # fmt: skip
+    write(tmp_path / "set" / "Annotations" / "a.xml", annotation(wrong))
+    data = read(source, test_share=0.0, valid_share=0.0)
+    told = reasons(data)
+    for words in (
+        "outside of the picture",
+        "ends before it begins",
+        "is empty",
+        "cut at the edge",
+        "same as a box before",
+    ):
+        assert words in told, words
+    row = next(r for r in data.train.rows.tolist() if data.origin.names[r].endswith("a.jpg"))
+    assert data.train.ragged("boxes")[row].tolist() == [[90, 60, WIDTH, 85], [10, 20, 50, 60]]
+
+
+def test_what_is_missing_or_broken_is_told(tmp_path: Path) -> None:
+    source = make(tmp_path / "set", "VOC")
+    root = tmp_path / "set"
+    picture(root / "JPEGImages" / "lone.jpg", 7)
+    write(root / "Annotations" / "gone.xml", annotation([("car", 1, 1, 20, 20)]))
+    write(root / "Annotations" / "broken.xml", "<annotation><object>")
+    picture(root / "JPEGImages" / "broken.jpg", 8)
+    write(root / "Annotations" / "odd.xml", annotation([("car", 1, 1, 20, 20)], (500, 100)))
+    picture(root / "JPEGImages" / "odd.jpg", 9)
+    write(root / "Annotations" / "cut.xml", annotation([("car", 1, 1, 20, 20)]))
+    (root / "JPEGImages" / "cut.jpg").write_bytes((root / "JPEGImages" / "a.jpg").read_bytes()[:300])
+    told = reasons(read(source, test_share=0.0, valid_share=0.0))
+    assert "lone.jpg no-label" in told and "gone.xml missing" in told and "broken.xml unreadable" in told
+    assert "odd.jpg no-label its boxes are told for 500 x 100 pixels" in told and "cut.jpg" in told
+
+
+def test_entities_are_not_expanded(tmp_path: Path) -> None:
+    declared = '<!ENTITY x "xxxxxxxxxx"><!ENTITY y "&x;&x;&x;">'
+    bomb = f'<?xml version="1.0"?><!DOCTYPE a [{declared}]><annotation>&y;</annotation>'
+    for raw in (bomb.encode(), bomb.encode("utf-16")):
+        with pytest.raises(FormatError, match="entities"):
+            voc(raw)
+    with pytest.raises(FormatError, match="nested"):
+        voc(b"<a>" * 200)
+    with pytest.raises(FormatError, match="no XML"):
+        voc(b"\x00\xff")
+    source = make(tmp_path / "set", "VOC")
+    write(tmp_path / "set" / "Annotations" / "a.xml", bomb)
+    assert "entities" in reasons(read(source, test_share=0.0, valid_share=0.0))
+
+
+def test_lines_of_labels() -> None:
+    marked = yolo("0 .5 .5 .2 .4\n\n1 .1 .1 .3 .1 .3 .5\nx 1 2\n0 100 100 20 20\n0 nan .5 .1 .1", {"0": "car"})
+    assert [box.label for box in marked.boxes] == ["car", "1", "car"] and len(marked.notes) == 2
+    assert marked.boxes[0].sides == pytest.approx((0.4, 0.3, 0.6, 0.7))
+    assert marked.boxes[1].sides == pytest.approx((0.1, 0.1, 0.3, 0.5))  # a polygon
+    kept, notes, refused = usable(marked, (100, 50))
+    assert len(kept) == 2 and "no numbers" in notes[-1] and not refused
+    assert kept[0].sides == pytest.approx((40, 15, 60, 35))
+    regions = kitti("DontCare -1 -1 -10 1 2 30 40 -1 -1 -1 -1 -1 -1 -1\nCar 0 0 0 1 2 3")
+    assert regions.boxes[0].region and not regions.boxes[0].label and len(regions.notes) == 1
+    assert [line_kind(text) for text in ("0 .1 .2 .3 .4", "Car " + "1 " * 14, "a b", "", "1 200 3 4 5")] == [
+        "yolo", "kitti", "", "", "",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "names:\n  0: car\n  1: tree\ntrain: a\n", "names: [car, 'tree']\ntrain: a",
+        'names: {0: car, 1: "tree"}\ntrain: a',
+        "train: a\nnames:\n- car\n- tree # old\nnc: 2", "train: a\nnames:\n  - car\n  - tree\n",
+        "train: a\nnames: [\n  'car',\n  'tree'\n]\n",
+    ],
+)  # fmt: skip
+def test_names_of_classes_in_a_data_file(text: str) -> None:
+    assert yaml_names(text) == ({"0": "car", "1": "tree"}, {"train": "a"})
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"", b"[]", b"{}", b'{"images": 3, "annotations": [], "categories": []}', b"[" * 100_000, b'{"images": ['],
+)
+def test_json_that_tells_no_boxes(raw: bytes) -> None:
+    with pytest.raises(FormatError):
+        coco(raw)
+
+
+def test_strange_values_in_json_are_passed_over() -> None:
+    told = coco(
+        json.dumps(
+            {
+                "images": [{"id": 1, "file_name": "a.jpg", "width": "x"}, {"id": [2]}, 5],
+                "annotations": [
+                    {"image_id": 1, "category_id": 9, "bbox": [1, 2, 3, 4]}, {"image_id": 1, "bbox": "no"},
+                    {"image_id": {}, "bbox": [1, 2, 3, 4]},
+                    {"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "iscrowd": 1},
+                ],
+                "categories": [{"id": 1, "name": "cat"}, None],
+            }
+        ).encode()
+    )  # fmt: skip
+    assert len(told) == 1 and told[0].boxes == [Box("cat", (1, 2, 4, 6), True, "annotation 4")]
+    assert len(told[0].notes) == 2
+
+
+def test_boxes_for_another_size_are_scaled_where_the_proportions_agree() -> None:
+    marked = Marked("a", boxes=[Box("cat", (10, 10, 30, 50))], size=(200, 100))
+    assert usable(marked, (100, 50))[0][0].sides == (5, 5, 15, 25)
+    assert "200 x 100" in usable(marked, (50, 100))[2]
+
+
+def test_splits_are_those_of_folders_and_lists(tmp_path: Path) -> None:
+    assert [split_of(n) for n in ("images/train2017/1.jpg", "a/valid/1.jpg", "boxes_test.json", "photos/1.jpg")] == [
+        0, 1, 2, -1,
+    ]  # fmt: skip
+    source = make(tmp_path / "set", "VOC")
+    for name, stem in (("train", "a"), ("val", "b"), ("test", "c"), ("trainval", "a\nb")):
+        write(tmp_path / "set" / "ImageSets" / "Main" / f"{name}.txt", stem + "\n")
+    data = read(source)
+    assert [len(part) for part in data.splits().values()] == [1, 1, 1]
+    assert data.origin.given == {"train", "valid", "test"}
+
+
+def test_changes_are_told(tmp_path: Path) -> None:
+    source = make(tmp_path / "set", "VOC")
+    data = read(source, test_share=0.0, valid_share=0.0)
+    assert data.task.changes(source, data.origin.manifest) == {"changed": [], "missing": [], "new": []}
+    write(tmp_path / "set" / "Annotations" / "a.xml", annotation([("car", 11, 20, 50, 60)]))
+    picture(tmp_path / "set" / "JPEGImages" / "d.jpg", 11)
+    write(tmp_path / "set" / "Annotations" / "d.xml", annotation([("car", 11, 20, 50, 60)]))
+    (tmp_path / "set" / "JPEGImages" / "b.jpg").unlink()
+    told = data.task.changes(source, data.origin.manifest)
+    assert told == {"changed": ["JPEGImages/a.jpg"], "missing": ["JPEGImages/b.jpg"], "new": ["JPEGImages/d.jpg"]}
+
+
+def test_a_trained_task_reads_in_its_own_terms(tmp_path: Path) -> None:
+    source = make(tmp_path / "set", "CSV")
+    known = ObjectDetection(classes=("tree", "house"), counts=(5, 5), pictures=9, height=64, width=96, channels=1)
+    data = known.read(source, Progress(quiet=True))
+    assert data.task.names() == () and data.train.array("image").shape[1:] == (64, 96, 1)
+    assert [e for e in data.origin.entries if e.kind == "unknown-label" and "car" in e.file]
+    every = np.concatenate([part.rows for part in data.splits().values()])
+    assert {int(k) for row in every for k in data.train.ragged("label")[row]} == {1}
+
+
+def test_one_file_beside_its_pictures_is_a_source(tmp_path: Path) -> None:
+    make(tmp_path / "set", "COCO")
+    data = read(str(tmp_path / "set" / "boxes.json"), test_share=0.0, valid_share=0.0)
+    assert len(data.train) == 3 and recognised(str(tmp_path / "set" / "boxes.json")) is ObjectDetection
+
+
+def test_nothing_to_read_is_said(tmp_path: Path) -> None:
+    for source, words in ((tmp_path / "none", "no such file"), (tmp_path, "tells no boxes")):
+        with pytest.raises(DataError, match=words):
+            listed(str(source))
+    make(tmp_path / "set", "VOC")
+    for path in (tmp_path / "set" / "JPEGImages").iterdir():
+        path.write_bytes(b"no picture")
+    with pytest.raises(DataError, match="none of 3 pictures"):
+        read(str(tmp_path / "set"))
+
+
+def test_a_dot_in_a_name_is_part_of_it(tmp_path: Path) -> None:
+    for split, name in (("train", "cell_jpg.rf.1a2b"), ("valid", "cell_jpg.rf.1a2b"), ("train", "cell_jpg.rf.3c")):
+        picture(tmp_path / "set" / split / "images" / f"{name}.jpg", len(split) + len(name))
+        write(tmp_path / "set" / split / "labels" / f"{name}.txt", "0 .5 .5 .2 .2")
+    found = listed(str(tmp_path / "set"))
+    told = {marked.told: (marked.name, marked.split) for marked in found.marked}
+    assert told == {
+        f"{split}/labels/cell_jpg.rf.{end}.txt": (f"{split}/images/cell_jpg.rf.{end}.jpg", number)
+        for split, end, number in (("train", "1a2b", 0), ("valid", "1a2b", 1), ("train", "3c", 0))
+    }
