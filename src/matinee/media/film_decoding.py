@@ -19,7 +19,7 @@ import numpy as np
 from matinee.media import decoding
 from matinee.media.columns import make_column, write_rows
 from matinee.media.crew import Crew, Duty, Failure, Fill, limit_memory
-from matinee.media.films import Sight, decode_film, decode_frames, look_at
+from matinee.media.films import PIXEL_LIMIT, Sight, decode_film, decode_frames, look_at
 from matinee.media.pictures import GREY_MODES, PictureError, Quiet, open_picture
 
 PIECE = 1 << 20
@@ -45,7 +45,7 @@ class FilmJob:
     frames: bool = False
     archive: bool = False
     places: Sequence[int] = ()
-    pixel_limit: int = 100_000_000
+    pixel_limit: int = PIXEL_LIMIT
     rate: float = 25.0
     sight: Sight | None = None
 

@@ -22,7 +22,7 @@ from matinee.core.ledger import Entry
 from matinee.core.task import Origin
 from matinee.media.film_decoding import FilmJob, decode_films, hash_rows, looks
 from matinee.media.film_listing import FilmListing, Wanted, fits, listed
-from matinee.media.films import RATE, Sight, require_av
+from matinee.media.films import PIXEL_LIMIT, RATE, Sight, require_av
 from matinee.media.picture_listing import digest
 from matinee.media.picture_shape import choose_size
 from matinee.media.walking import printable
@@ -56,7 +56,7 @@ class FilmRequest:
     clips: int = 0
     span: float = 0.0
     longest: int = 64
-    pixel_limit: int = 100_000_000
+    pixel_limit: int = PIXEL_LIMIT
     rate: float = RATE
     wanted: Wanted = field(default_factory=Wanted)
 

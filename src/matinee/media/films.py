@@ -29,6 +29,7 @@ EXTENSIONS: Final = frozenset((*ENDINGS, ".gif"))
 GAP: Final = 4.0  # seconds between frames that are wanted, from which on seeking is quicker than decoding
 NEARLY: Final = 1e-3  # seconds: times are rounded by every container in its own way
 RATE: Final = 25.0  # frames a second where nothing says it: a folder of frames, a stream without times
+PIXEL_LIMIT: Final = 40_000_000  # of a frame; 8K has 33 million
 BROKEN_PACKETS: Final = 64  # of a stream, after which the rest is given up
 WHOLE: Final = 1.5  # a film of up to so many spans is seen whole, in one clip
 _STRETCH: Final = re.compile(r"(.*)#t=(\d*\.?\d*)(?:,(\d+\.?\d*|\d*\.\d+))?", re.DOTALL)
@@ -48,7 +49,7 @@ class Sight:
     frames: int
     clips: int = 1
     span: float = 0.0
-    pixel_limit: int = 100_000_000
+    pixel_limit: int = PIXEL_LIMIT
     rate: float = RATE
 
     @property
@@ -104,7 +105,7 @@ def moments(start: float, end: float, sight: Sight) -> np.ndarray[Any, np.dtype[
     return (firsts[:, None] + (np.arange(sight.frames) + 0.5) * (span / sight.frames)).ravel()
 
 
-def look_at(source: str | BytesIO, pixel_limit: int = 100_000_000) -> Look:
+def look_at(source: str | BytesIO, pixel_limit: int = PIXEL_LIMIT) -> Look:
     """What the header and the first frame say. Raises PictureError."""
     with _opened(source, pixel_limit) as reel:
         return reel.upright()

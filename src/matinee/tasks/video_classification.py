@@ -79,7 +79,7 @@ class VideoClassification(Classification):
     frame_rate: float = setting(RATE, "frames a second of folders of frames", low=0.01, high=1000, reading=True)
     file_column: str = setting("", "column of a table that names the files", reading=True)
     label_column: str = setting("", "column of a table that holds the labels", reading=True)
-    pixel_limit: float = setting(100.0, "megapixels beyond which a film is refused", low=0.001, high=2000, reading=True)
+    pixel_limit: float = setting(40.0, "megapixels beyond which a film is refused", low=0.001, high=2000, reading=True)
 
     def __post_init__(self) -> None:
         if max(self.height, self.width) > 4096 or min(self.height, self.width, self.channels) < 0:
