@@ -214,7 +214,7 @@ def test_a_strip_shows_the_answer_over_time() -> None:
     task = data.task.choose(data, None)
     batch = task.collate(data.test.gather(np.arange(2)))
     piece = task.show(batch.inputs, task.infer(task.build().eval(), batch.inputs))[0]
-    assert isinstance(piece, Film) and len(piece.frames) == 6 and len(piece.over_time) == 5
+    assert isinstance(piece, Film) and len(piece.frames) == 5 and len(piece.over_time) == 4
     page = drawn(piece)
     assert page.count("<img") == 1 and " %" in page and "data:image/" in page
     assert "No film to show" in drawn(Film([], "nothing", over_time=[1.0]))

@@ -244,7 +244,7 @@ class _Reel:
         found = next(self._from(0.0), None)
         if found is None:
             raise PictureError("unreadable", "not one frame of it can be decoded")
-        look = self.look
+        look = self.look if self.look.seconds else replace(self.look, seconds=self.last_time())
         return replace(look, width=look.height, height=look.width) if round(found[1].rotation / 90) % 2 else look
 
     def _seconds(self) -> float:
@@ -272,11 +272,11 @@ class _Reel:
 
         Returns inf, or the time in seconds at which the film has broken off before all were found.
         """
-        place, shown, at, tried = 0, None, 0.0, -1
+        place, shown, at, tried = 0, None, -1.0, -1
         frames = self._from(0.0)
         while place < len(wanted):
-            if wanted[place] - at > GAP and tried != place:
-                frames, tried = self._from(wanted[place]), place
+            if wanted[place] - max(0.0, at) > GAP and tried != place:
+                frames, shown, tried = self._from(wanted[place]), None, place
             found = next(frames, None)
             if found is None:
                 break
@@ -288,15 +288,18 @@ class _Reel:
                 keep(place, shown)
                 place += 1
             shown, at = frame, time
-        if shown is None:
-            if place < len(wanted):
-                raise PictureError("unreadable", "not one frame of it can be decoded")
-            return math.inf
-        left = 2.5 / self._rate + 0.02 * (wanted[-1] - wanted[0])
-        while place < len(wanted) and wanted[place] < at + left:
+        if at < 0 and place < len(wanted):
+            raise PictureError("unreadable", "not one frame of it can be decoded")
+        lasts = self._lasts(shown) if shown is not None else 0.0
+        left = max(lasts, 2.5 / self._rate + 0.02 * (wanted[-1] - wanted[0]))
+        while place < len(wanted) and shown is not None and wanted[place] < at + left:
             keep(place, shown)
             place += 1
-        return math.inf if place == len(wanted) else float(at + 1.0 / self._rate)
+        return math.inf if place == len(wanted) else at + max(lasts, 1.0 / self._rate)
+
+    def _lasts(self, frame: Any) -> float:
+        """Seconds for which a frame is shown, as far as the file says so."""
+        return float(frame.duration) * float(frame.time_base) if frame.duration and frame.time_base else 0.0
 
     def _from(self, time: float) -> Iterator[tuple[float, Any]]:
         """Frames with their times in seconds, from the key frame before a time on."""

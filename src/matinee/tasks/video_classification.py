@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -36,6 +36,7 @@ NETWORKS = ("auto", "constant", "linear", "frame", "motion", "r2plus1d", "recurr
 NEAR = 0.99  # mean cosine of three thumbnails; as of pictures
 LOOK = 256  # training films that statistics and the whitening layer are computed from
 LOOK_BYTES = 2**28
+AT_ONCE = 2**22  # pixels that a network looks at where nothing is learned: its first layer makes a hundred of each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +153,7 @@ class VideoClassification(Classification):
     def toy(self, seed: int = 0) -> Data:
         """Four classes: a bright bar moves up, down, left or right in noise; no single frame tells."""
         generator = np.random.default_rng(seed)
-        labels, steps = np.arange(320) % 4, 6
+        labels, steps = np.arange(480) % 4, 5
         films = generator.normal(90, 20, (len(labels), steps, 12, 12, 1))
         for row, label in enumerate(labels):
             places = (generator.integers(12) + 2 * np.arange(steps) * (1 if label % 2 else -1)) % 12
@@ -161,11 +162,11 @@ class VideoClassification(Classification):
                 bar[place] += 90
         columns: dict[str, Array] = {"film": films.clip(0, 255).astype(np.uint8), "label": labels.astype(np.int64)}
         task = dataclasses.replace(
-            self, classes=("up", "down", "left", "right"), counts=(50,) * 4, height=12, width=12, channels=1,
+            self, classes=("up", "down", "left", "right"), counts=(80,) * 4, height=12, width=12, channels=1,
             frames=steps, clips=1, span=1.0, size="s" if self.network == "auto" else self.size,
         )  # fmt: skip
         examples = Examples.of(columns)
-        train, valid, test = (examples.take(np.arange(a, b)) for a, b in ((0, 200), (200, 260), (260, 320)))
+        train, valid, test = (examples.take(np.arange(a, b)) for a, b in ((0, 320), (320, 400), (400, 480)))
         return Data(task, train, valid, test)
 
     # -- the network and its training
@@ -267,6 +268,27 @@ class VideoClassification(Classification):
         films = vary(batch.inputs, Policy.of(self), self.window or 1.0, moment, turns)
         return Batch(films, batch.targets, batch.rows)
 
+    def batches(
+        self, examples: Examples, network: nn.Module, size: int, order: Array | None, start: int = 0
+    ) -> Iterator[Batch]:
+        """As of other tasks; in a pass without an order fewer at a time, as many as memory holds at ease."""
+        return super().batches(examples, network, size if order is not None else min(size, self._at_once), order, start)
+
+    @property
+    def _at_once(self) -> int:
+        return max(1, AT_ONCE // max(1, self.clips * self.frames * self.height * self.width))
+
+    def infer(self, network: nn.Module, inputs: Tensor) -> Any:
+        """The logits at each moment, (batch, moments, classes)."""
+        import torch
+
+        parts = [network(some) for some in torch.split(inputs, self._at_once)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def forward(self, network: nn.Module, batch: Batch) -> Any:
+        """The same for the clip that the step made of each film."""
+        return network(batch.inputs)
+
     def logits(self, outputs: Any) -> Tensor:
         """The mean over the moments of a film, (batch, classes)."""
         mean: Tensor = outputs.float().mean(1)
@@ -318,6 +340,6 @@ class VideoClassification(Classification):
         frames = (inputs.flatten(1, 2).permute(0, 1, 3, 4, 2).clamp(0, 1) * 255).round().byte().cpu().numpy()
         shares = outputs.float().softmax(-1)
         answers = self.logits(outputs).argmax(-1)
-        sure = shares.gather(-1, answers[:, None, None].expand(-1, shares.shape[1], 1))[..., 0].cpu().numpy()
+        sure = shares.gather(-1, answers[:, None, None].expand(-1, shares.shape[1], 1))[..., 0].detach().cpu().numpy()
         words = self.answers_in_words(outputs)
         return [Film(list(film), said, over_time=one) for film, said, one in zip(frames, words, sure, strict=True)]
