@@ -22,7 +22,7 @@ from matinee.core.pieces import Film
 from matinee.core.progress import Progress
 from matinee.core.reading import recognised
 from matinee.core.task import Batch
-from matinee.media.film_changes import vary
+from matinee.media.film_changes import mirror_safe_films, vary
 from matinee.media.film_listing import Wanted, fits, listed
 from matinee.nets.film_choices import SIZES
 from matinee.report.films import film as drawn
@@ -194,6 +194,21 @@ def test_all_frames_of_a_clip_are_varied_alike() -> None:
     from matinee.media.augment import NOTHING
 
     assert torch.equal(vary(still[:, :1], NOTHING, 1.0, Moment(1)), still[:, :1])
+
+
+def test_movements_to_a_side_are_not_mirrored() -> None:
+    generator = np.random.default_rng(0)
+    labels = np.arange(120) % 2
+    films = generator.normal(90, 10, (120, 3, 16, 16, 1))
+    for row, label in enumerate(labels):
+        for time in range(3):
+            place = 1 + 5 * (time if label else 2 - time)
+            films[row, time, :, place : place + 4] += 80
+    pixels, rows = films.clip(0, 255).astype(np.uint8), np.arange(120)
+    assert not mirror_safe_films(pixels, rows, labels)
+    for row in range(120):  # up or down instead
+        films[row] = films[row].transpose(0, 2, 1, 3)
+    assert mirror_safe_films(films.clip(0, 255).astype(np.uint8), rows, labels)
 
 
 def test_scores_are_scikit_learns(quiet: Progress) -> None:

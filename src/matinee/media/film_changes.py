@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from matinee.core.moment import Moment
 from matinee.media.augment import Policy, augment
+from matinee.media.thumbnails import ENOUGH, Array, mirror_safe
 
 
 def vary(films: Tensor, policy: Policy, window: float, moment: Moment, flips: Tensor | None = None) -> Tensor:
@@ -23,6 +25,19 @@ def vary(films: Tensor, policy: Policy, window: float, moment: Moment, flips: Te
     if policy.colour:
         varied = _recolour(varied, policy.colour, moment)
     return varied.view(count, 1, frames, channels, height, width)
+
+
+def mirror_safe_films(films: Array, rows: Array, labels: Array) -> bool:
+    """Whether a film, uint8 (n, frames, h, w, c), keeps its label when it is mirrored, as far as can be told.
+
+    As for pictures (media/thumbnails.py), with the first, middle and last frames one above the other, so that a
+    movement to the left is told from one to the right.
+    """
+    order = np.random.default_rng(0).permutation(len(rows))[:ENOUGH]
+    chosen = rows[order]
+    last = films.shape[1] - 1
+    above = np.concatenate([films[chosen, place] for place in (0, last // 2, last)], 1)
+    return mirror_safe(above, np.arange(len(chosen)), labels[order])
 
 
 def _cut(films: Tensor, window: float, moment: Moment) -> Tensor:

@@ -25,7 +25,7 @@ from matinee.core.task import Batch, Data, Task
 from matinee.media import film_inputs, film_table
 from matinee.media.film_listing import Wanted
 from matinee.media.films import RATE, Sight
-from matinee.media.thumbnails import mirror_safe, thumbnail_prints
+from matinee.media.thumbnails import thumbnail_prints
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -194,6 +194,7 @@ class VideoClassification(Classification):
 
     def choose(self, data: Data, minutes: float | None) -> VideoClassification:
         """Network and size by the shape and number of films; augmentation by the network's recipe."""
+        from matinee.media.film_changes import mirror_safe_films
         from matinee.nets.film_choices import ANY_LENGTH, SIZES, choose
 
         name, size = choose(self.shape, len(data.train))
@@ -208,8 +209,8 @@ class VideoClassification(Classification):
             raise SettingsError(f"--window {self.window}: {name} takes whole clips only.")
         flip = self.flip
         if flip is None:
-            middle = data.train.array("film")[:, self.frames // 2]
-            flip = recipe.flip and mirror_safe(middle, data.train.rows, data.train.column("label"))
+            film, rows, labels = data.train.array("film"), data.train.rows, data.train.column("label")
+            flip = recipe.flip and mirror_safe_films(film, rows, labels)
         varied = ("window", "crop", "scale", "rotate", "colour", "cutout", "label_smoothing")
         open_ = {field: getattr(recipe, field) for field in varied if getattr(self, field) is None}
         return dataclasses.replace(named, flip=flip, **open_)
