@@ -36,6 +36,7 @@ MOST_FRAMES: Final = 16  # of a clip
 LONGEST_CLIP: Final = 4.0  # seconds
 MOST_CLIPS: Final = 4
 KIND: Final = "films"
+SIGHTS: Final = "film-sights"
 
 Array = np.ndarray[Any, Any]
 Progress = Callable[[int, int], None]
@@ -91,15 +92,43 @@ def read_films(source: str | Path, request: FilmRequest, progress: Progress | No
     found = listed(source, request.wanted)
     if not found.frames:
         require_av()
-    asked = json.dumps(asdict(request), sort_keys=True)
-    key = digest((str(FORMAT), os.path.realpath(source), asked, found.of.stamp))[:40]
+    job = replace(_job(found, ""), pixel_limit=request.pixel_limit, rate=request.rate)
+    source_ = (str(FORMAT), os.path.realpath(source), found.of.stamp, json.dumps(asdict(request.wanted)))
+    job = replace(job, sight=_known_sight(job, request, source_))
+    # By how they are looked at, not by what was asked for: a trained task asks for what it once chose.
+    key = digest((*source_, json.dumps(asdict(job.sight)) if job.sight else ""))[:40]
     folder = cache.find(KIND, key)
     if folder is not None:
         try:
             return _load(folder)
         except (OSError, ValueError, TypeError, KeyError, IndexError, EOFError, RecursionError):
             cache.discard(KIND, key)  # of the right sizes, but not what was written
-    return _load(cache.build(KIND, key, lambda temporary: _fill(temporary, found, request, progress)))
+
+    def fill(temporary: Path) -> None:
+        _fill(found, replace(job, folder=str(temporary)), progress)
+
+    return _load(cache.build(KIND, key, fill))
+
+
+def _known_sight(job: FilmJob, request: FilmRequest, source: Sequence[str]) -> Sight:
+    """How to look at the films, found in the cache where it was chosen before: a second read opens no film."""
+    if all((request.height, request.width, request.channels, request.frames, request.clips, request.span)):
+        return _sight(job, [], np.zeros((0, 5)), request)
+    key = digest((*source, json.dumps(asdict(request), sort_keys=True)))[:40]
+
+    def fill(folder: Path) -> None:
+        rows = np.unique(np.linspace(0, len(job) - 1, min(len(job), SAMPLE)).astype(np.int64)).tolist()
+        said, errors = looks(job, rows)
+        known = np.array([row for place, row in enumerate(said) if place not in errors]).reshape(-1, said.shape[1])
+        sight = _sight(job, [row for place, row in enumerate(rows) if place not in errors], known, request)
+        (folder / "sight.json").write_text(json.dumps(asdict(sight)), encoding="ascii")
+
+    folder = cache.find(SIGHTS, key) or cache.build(SIGHTS, key, fill)
+    try:
+        return Sight(**json.loads((folder / "sight.json").read_text(encoding="ascii")))
+    except (OSError, ValueError, TypeError):
+        cache.discard(SIGHTS, key)
+        return _known_sight(job, request, source)
 
 
 def _load(folder: Path) -> FilmTable:
@@ -118,10 +147,8 @@ def _load(folder: Path) -> FilmTable:
     )
 
 
-def _fill(folder: Path, found: FilmListing, request: FilmRequest, progress: Progress | None) -> None:
-    listing, count = found.of, len(found.of.names)
-    job = replace(_job(found, str(folder)), pixel_limit=request.pixel_limit, rate=request.rate)
-    job = replace(job, sight=_sight(job, request))
+def _fill(found: FilmListing, job: FilmJob, progress: Progress | None) -> None:
+    listing, count, folder = found.of, len(found.of.names), Path(job.folder)
     failures = decode_films(job, progress)
     lost = [row for row, kind, _ in failures if kind != "event"]
     told = [Entry(printable(listing.names[row]), kind, reason) for row, kind, reason in failures]
@@ -158,16 +185,12 @@ def _job(found: FilmListing, folder: str) -> FilmJob:
     )
 
 
-def _sight(job: FilmJob, request: FilmRequest) -> Sight:
-    """How to look at the films: what is asked for, and what is open by the headers of a sample.
+def _sight(job: FilmJob, chosen: Sequence[int], known: Array, request: FilmRequest) -> Sight:
+    """How to look at the films: what is asked for, and what is open by what these rows say of themselves.
 
     A clip is as long as half of the films are, up to four seconds, and of longer films there are several. It has
     sixteen frames, or as many as half of the films have.
     """
-    rows = np.unique(np.linspace(0, len(job) - 1, min(len(job), SAMPLE)).astype(np.int64)).tolist()
-    said, errors = looks(job, rows)
-    known = np.array([row for place, row in enumerate(said) if place not in errors]).reshape(-1, said.shape[1])
-    chosen = [rows[place] for place in range(len(rows)) if place not in errors]
     ends = np.minimum([job.ends[row] for row in chosen], np.where(known[:, 2] > 0, known[:, 2], np.inf))
     seconds = ends - [job.starts[row] for row in chosen]
     timed = np.isfinite(seconds) & (seconds > 0)

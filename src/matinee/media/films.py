@@ -22,7 +22,7 @@ from typing import Any, Final
 import numpy as np
 
 from matinee.core.errors import DataError
-from matinee.media.pictures import PictureError, Pixels, Raw, decode, read_bytes
+from matinee.media.pictures import PictureError, Pixels, Raw, decode
 
 ENDINGS: Final = (".mp4", ".m4v", ".avi", ".mov", ".webm", ".mkv", ".mpg", ".mpeg", ".ogv", ".wmv", ".flv", ".3gp")
 EXTENSIONS: Final = frozenset((*ENDINGS, ".gif"))
@@ -209,12 +209,16 @@ def _opened(source: str | BytesIO, pixel_limit: int) -> Iterator[_Reel]:
 
 def _check_file(path: str) -> None:
     """The errors of the file system in their own words, and no pipe or address in place of a file."""
-    if not os.path.isfile(path) and os.path.lexists(path):  # noqa: PTH113
+    if os.path.lexists(path) and not os.path.isfile(path):  # noqa: PTH113
         raise PictureError("unreadable", "it is not a file")
-    with open(os.devnull if not os.path.lexists(path) else path, "rb") as file:
-        if not file.read(1):
-            read_bytes(path)  # says that it is missing or forbidden
-            raise PictureError("empty", "the file has no bytes")
+    try:
+        with open(path, "rb") as file:
+            if not file.read(1):
+                raise PictureError("empty", "the file has no bytes")
+    except FileNotFoundError:
+        raise PictureError("missing", "there is no such file") from None
+    except PermissionError:
+        raise PictureError("forbidden", "no permission to read it") from None
 
 
 class _Reel:
