@@ -118,6 +118,9 @@ def wrong_files(folder: Path) -> dict[str, tuple[str, str]]:
     """Name of a file that is not a film -> the ledger's word and a part of the reason."""
     (folder / "empty.mp4").write_bytes(b"")
     (folder / "text.mp4").write_text("not a film at all, " * 50)
+    (folder / "list.mp4").write_text("#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nother.mkv\n#EXT-X-ENDLIST\n")
+    (folder / "joined.mp4").write_text("ffconcat version 1.0\nfile other.mkv\n")
+    write_film(folder / "other.mkv", LEVELS)
     (folder / "folder.mp4").mkdir()
     whole = write_film(folder / "whole.mp4", LEVELS).read_bytes()
     (folder / "cut.mp4").write_bytes(whole[: len(whole) // 2])
@@ -131,6 +134,8 @@ def wrong_files(folder: Path) -> dict[str, tuple[str, str]]:
     return {
         "empty.mp4": ("empty", "no bytes"),
         "text.mp4": ("unreadable", "cannot be decoded"),
+        "list.mp4": ("unreadable", "cannot be decoded"),
+        "joined.mp4": ("unreadable", "cannot be decoded"),
         "folder.mp4": ("unreadable", "not a file"),
         "cut.mp4": ("unreadable", "cannot be decoded"),
         "sound.mp4": ("unreadable", "no video stream"),

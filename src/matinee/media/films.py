@@ -32,6 +32,10 @@ RATE: Final = 25.0  # frames a second where nothing says it: a folder of frames,
 PIXEL_LIMIT: Final = 40_000_000  # of a frame; 8K has 33 million
 BROKEN_PACKETS: Final = 64  # of a stream, after which the rest is given up
 WHOLE: Final = 1.5  # a film of up to so many spans is seen whole, in one clip
+_OPTIONS: Final = {  # a playlist that is called film.mp4 would have other files opened, or addresses
+    "format_whitelist": "mov,matroska,webm,avi,gif,mpeg,mpegts,mpegvideo,m4v,ogg,asf,flv",
+    "protocol_whitelist": "file",
+}
 _STRETCH: Final = re.compile(r"(.*)#t=(\d*\.?\d*)(?:,(\d+\.?\d*|\d*\.\d+))?", re.DOTALL)
 
 
@@ -194,7 +198,7 @@ def _opened(source: str | BytesIO, pixel_limit: int) -> Iterator[_Reel]:
     try:
         if isinstance(source, str):
             _check_file(source)
-        with av.open(source, metadata_errors="replace") as container:
+        with av.open(source, metadata_errors="replace", container_options=_OPTIONS) as container:
             if not container.streams.video:
                 raise PictureError("unreadable", "there is no video stream in it")
             yield _Reel(av, container, pixel_limit)
@@ -203,7 +207,8 @@ def _opened(source: str | BytesIO, pixel_limit: int) -> Iterator[_Reel]:
     except MemoryError as error:
         raise PictureError("oversized", "there is not enough memory to decode it") from error
     except broken as error:
-        words = " ".join(str(error).split())[:200] or type(error).__name__
+        said = error.strerror if isinstance(error, av.error.FFmpegError | OSError) else str(error)
+        words = " ".join(str(said).split())[:200] or type(error).__name__
         raise PictureError("unreadable", f"it cannot be decoded as a film ({words})") from error
 
 
