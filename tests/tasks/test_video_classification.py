@@ -21,10 +21,14 @@ from matinee.core.moment import Moment
 from matinee.core.pieces import Film
 from matinee.core.progress import Progress
 from matinee.core.reading import recognised
+from matinee.core.starting import put
 from matinee.core.task import Batch
 from matinee.media.film_changes import mirror_safe_films, vary
 from matinee.media.film_listing import Wanted, fits, listed
-from matinee.nets.film_choices import SIZES
+from matinee.nets.choices import PictureShape
+from matinee.nets.film_choices import SIZES, FilmShape
+from matinee.nets.films import build as build_films
+from matinee.nets.pictures import build as build_pictures
 from matinee.report.films import film as drawn
 from matinee.tasks.video_classification import VideoClassification
 
@@ -181,6 +185,17 @@ def test_every_network_answers_for_each_moment(name: str) -> None:
     else:
         with pytest.raises(SettingsError, match="linear takes whole clips only"):
             replace(data.task, network=name, window=0.5).choose(data, None)
+
+
+@pytest.mark.parametrize("name", ["recurrent", "attention", "frame", "motion"])
+def test_a_trunk_that_has_learned_from_pictures_fits(name: str) -> None:
+    learned = build_pictures("small", PictureShape(3, 24, 32, 5), size="s").state_dict()
+    network = build_films(name, FilmShape(3, 24, 32, 4, 2), size="s")
+    fitted, whole = put(network, learned, "head.")
+    own = network.state_dict()
+    same = [key for key in learned if key.startswith("trunk.") and torch.equal(own[key], learned[key])]
+    assert fitted == whole if name != "motion" else fitted < whole
+    assert len(same) >= 0.8 * sum(key.startswith("trunk.") for key in learned)
 
 
 def test_all_frames_of_a_clip_are_varied_alike() -> None:
