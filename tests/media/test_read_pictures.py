@@ -17,7 +17,7 @@ from PIL import Image
 
 from matinee.core import cache
 from matinee.core.errors import DataError, SettingsError
-from matinee.media import columns, decoding, picture_sources, picture_table
+from matinee.media import columns, crew, decoding, picture_sources, picture_table
 from matinee.media.picture_table import PictureRequest, PictureTable, changed_since, fits, list_plain, read_pictures
 
 
@@ -304,7 +304,7 @@ def decode_sized(raw, shape, limit):
         import time; time.sleep(60)
     return real(raw, shape, limit)
 decoding.decode_sized = decode_sized
-decoding.serve(sys.argv[2], sys.argv[3])
+from matinee.media.crew import serve; serve(sys.argv[2], sys.argv[3])
 """
 
 
@@ -312,7 +312,7 @@ def test_a_worker_that_dies_costs_one_picture(tmp_path: Path, monkeypatch: pytes
     many(tmp_path)
     for name in ("0/0000.png", "1/0100.png", "1/0103.png"):
         (tmp_path / name).write_bytes(b"kill it")
-    monkeypatch.setattr(decoding, "_BEGIN", KILLER.format(path=decoding._import_path()))
+    monkeypatch.setattr(crew, "_BEGIN", KILLER.format(path=crew._import_path()))
     table = read(tmp_path)
     assert kinds(table) == {"0/0000.png": "unreadable", "1/0100.png": "unreadable", "1/0103.png": "unreadable"}
     assert "ended the process" in table.entries[0].reason
@@ -324,8 +324,8 @@ def test_a_worker_that_dies_costs_one_picture(tmp_path: Path, monkeypatch: pytes
 def test_a_picture_that_takes_for_ever_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     many(tmp_path)
     (tmp_path / "1" / "0100.png").write_bytes(b"hang it")
-    monkeypatch.setattr(decoding, "_BEGIN", KILLER.format(path=decoding._import_path()))
-    monkeypatch.setattr(decoding, "PATIENCE", 1.0)
+    monkeypatch.setattr(crew, "_BEGIN", KILLER.format(path=crew._import_path()))
+    monkeypatch.setattr(crew, "PATIENCE", 1.0)
     table = read(tmp_path)
     assert kinds(table) == {"1/0100.png": "unreadable"}
     assert "took longer than" in table.entries[0].reason
@@ -333,7 +333,7 @@ def test_a_picture_that_takes_for_ever_is_given_up(tmp_path: Path, monkeypatch: 
 
 def test_workers_that_cannot_start(tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     many(tmp_path)
-    monkeypatch.setattr(decoding, "_BEGIN", "raise SystemExit('no luck today')")
+    monkeypatch.setattr(crew, "_BEGIN", "raise SystemExit('no luck today')")
     with pytest.raises(DataError, match=r"end at once.*no luck today"):
         read(tmp_path)
     assert not list((own_cache / "pictures").iterdir())

@@ -80,11 +80,16 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Film:
-    """Pictures that follow each other, each uint8 (height, width, 1 or 3), with words under them."""
+    """Pictures that follow each other, each uint8 (height, width, 1 or 3), with words under them.
+
+    over_time: shares from 0 to 1 at evenly spaced moments, such as how sure an answer was. Where they are given the
+    film is drawn as a strip, some of its frames side by side, with the shares below them; otherwise it moves.
+    """
 
     frames: Sequence[np.ndarray[Any, Any]]
     words: str = ""
     per_second: float = 15.0
+    over_time: Sequence[float] = ()
 
 
 @dataclass(frozen=True)

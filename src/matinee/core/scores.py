@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -25,6 +25,7 @@ class ClassificationMeter(Meter):
 
     ranked: tell AUROC too, of each class against the others, the mean over the classes that occur, as scikit-learn's
     `roc_auc_score(..., multi_class="ovr", average="macro")` (Provost & Domingos, 2000).
+    logits: what makes logits of outputs that are more than that.
     """
 
     proportions: ClassVar[frozenset[str]] = frozenset({"accuracy", "top5"})
@@ -43,14 +44,17 @@ class ClassificationMeter(Meter):
         "nll": "negative log-likelihood: how surprised the model was by the truth; 0 is best",
     }
 
-    def __init__(self, names: Sequence[str], *, ranked: bool = False) -> None:
+    def __init__(
+        self, names: Sequence[str], *, ranked: bool = False, logits: Callable[[Any], torch.Tensor] | None = None
+    ) -> None:
         super().__init__()
+        self._logits = logits
         self.names = tuple(names)
         self.ranked = ranked and len(self.names) <= MOST_RANKED
 
     def collect(self, outputs: Any, batch: Batch) -> dict[str, torch.Tensor]:
         """Truth, answer, confidence, negative log-likelihood and whether the truth was among the first five."""
-        shares = outputs.float().log_softmax(-1)
+        shares = (self._logits(outputs) if self._logits else outputs).float().log_softmax(-1)
         confidence, answer = shares.max(-1)
         truth = shares.gather(-1, batch.targets[:, None])
         kept = {"truth": batch.targets, "answer": answer, "confidence": confidence.exp(), "nll": -truth[:, 0]}

@@ -29,7 +29,7 @@ def list_manifest(path: str, file_column: str = "", label_column: str = "") -> L
     columns = _columns(path, header, file_column, label_column)
     root = os.path.dirname(os.path.abspath(path))  # noqa: PTH100, PTH120
     listing = Listing(root)
-    inside = _Inside(root)
+    inside = Inside(root)
     labels: list[str] = []
     facts: list[str] = []
     group_numbers: dict[str, int] = {}
@@ -156,7 +156,7 @@ def _at(values: Sequence[str], column: int) -> str:
     return values[column] if 0 <= column < len(values) else ""
 
 
-class _Inside:
+class Inside:
     """Checks names against the folder that they must stay in; what a folder really is, is asked once per folder."""
 
     def __init__(self, root: str) -> None:
