@@ -10,8 +10,10 @@ Two files belong together if their names are equal once the words that only say 
 
 from __future__ import annotations
 
+import itertools
+import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -41,7 +43,8 @@ _MASK_STEM = re.compile(
 _PICTURE_STEM = re.compile(r"(?P<rest>.+?)[_.-](?:leftimg8bit|image|img|rgb|sat)", re.IGNORECASE)
 _OTHER_STEM = re.compile(r".+_(?:gtfine_color|gtfine_instanceids|instanceids|color)", re.IGNORECASE)
 MASK_ENDINGS = frozenset((".png", ".bmp", ".tif", ".tiff", ".gif", ".pgm", ".ppm", ".webp"))
-FEWEST = 0.5  # of the files that the names call masks must have a picture, for a first impression
+GLANCE, GLANCE_FOLDERS, DEPTH = 4_000, 24, 4  # entries of a folder, folders, and how deep, for a first impression
+FEWEST = 0.5  # of the files that the names call masks must have a picture
 
 
 @dataclass
@@ -100,11 +103,27 @@ def pair(names: Sequence[str]) -> Pairs:
     return found
 
 
-def looks_paired(names: Iterable[str]) -> bool:
-    """Whether at least half of what the names call masks has a picture."""
-    found = pair(sorted(names))
+def has_masks(root: str) -> bool:
+    """Whether at least half of what the names in a folder call masks has a picture; not all names are looked at.
+
+    Raises OSError where the folder cannot be listed.
+    """
+    found = pair(sorted(_glance(root)))
     lonely = sum(entry.kind == "no-picture" for entry in found.entries)
     return bool(found.pictures) and len(found.pictures) >= FEWEST * (len(found.pictures) + lonely)
+
+
+def _glance(root: str) -> list[str]:
+    names: list[str] = []
+    todo = [("", 0)]
+    for folder, depth in itertools.islice(todo, GLANCE_FOLDERS):  # grows on the way
+        with os.scandir(os.path.join(root, folder)) as entries:  # noqa: PTH118
+            some = [entry for entry in itertools.islice(entries, GLANCE) if entry.name[:1] != "."]
+        prefix = folder + "/" if folder else ""
+        names += [prefix + entry.name for entry in some if entry.is_file()]
+        if depth < DEPTH:
+            todo += sorted((prefix + entry.name, depth + 1) for entry in some if entry.is_dir())
+    return names
 
 
 def _said(path: PurePosixPath) -> _Named:

@@ -25,7 +25,7 @@ from matinee.media.columns import make_column, write_rows
 from matinee.media.decoding import Job, worker_count
 from matinee.media.mask_classes import ClassList, find_list, published, read_list
 from matinee.media.mask_files import MOST_COLOURS, mask_colours, mask_numbers, shrunk, stretched
-from matinee.media.mask_names import Pairs, looks_paired, pair
+from matinee.media.mask_names import Pairs, has_masks, pair
 from matinee.media.picture_listing import SPLIT_WORDS, Listing, digest, name_groups
 from matinee.media.picture_shape import choose_shape
 from matinee.media.pictures import PIXEL_LIMIT, PictureError, read_bytes
@@ -33,7 +33,6 @@ from matinee.media.walking import printable, walk
 
 FORMAT = 1  # of the cached folder
 LONGEST = 512  # pixels of the shorter side at which larger pictures are kept
-GLANCE, GLANCE_FOLDERS = 4_000, 24
 COLUMNS = ("image", "mask", "split", "group", "sha256", "mask_sha256", "size", "numbers")
 CHUNK = 8  # pairs that a thread decodes at a time
 SAMPLE = 32  # masks whose colours are collected where no list says them
@@ -97,29 +96,9 @@ class Found:
 def fits(source: str) -> str | None:
     """In a few words why this looks like pictures with masks, or None; looks at names only, and not at all of them."""
     try:
-        return "pictures and masks by name" if os.path.isdir(source) and looks_paired(_glance(source)) else None  # noqa: PTH112
+        return "pictures and masks by name" if os.path.isdir(source) and has_masks(source) else None  # noqa: PTH112
     except OSError:
         return None
-
-
-def _glance(root: str) -> list[str]:
-    names: list[str] = []
-    todo = [("", 0)]
-    for _ in range(GLANCE_FOLDERS):
-        if not todo:
-            break
-        folder, depth = todo.pop(0)
-        with os.scandir(os.path.join(root, folder)) as entries:  # noqa: PTH118
-            some = [entry for _, entry in zip(range(GLANCE), entries, strict=False) if entry.name[:1] != "."]
-        prefix = folder + "/" if folder else ""
-        names += [prefix + entry.name for entry in some if entry.is_file()]
-        if depth < 4:
-            todo += [(prefix + entry.name, depth + 1) for entry in sorted(some, key=_name) if entry.is_dir()]
-    return names
-
-
-def _name(entry: os.DirEntry[str]) -> str:
-    return entry.name
 
 
 def read_masks(source: str, request: MaskRequest, classes: str = "", progress: Progress | None = None) -> MaskTable:
