@@ -34,9 +34,15 @@ from matinee.media.pictures import PictureError
         (["a.jpg", "a_mask.png", "b.jpg", "b_mask.png"], [("a.jpg", -1), ("b.jpg", -1)]),
         (["a.jpg", "a_L.png"], [("a.jpg", -1)]),
         (["x/a.jpg", "x/a.png"], [("x/a.jpg", -1)]),
+        (["images/a_l.jpg", "masks/a_l.png"], [("images/a_l.jpg", -1)]),
+        (["images/a.jpg", "masks/a_mask.png"], [("images/a.jpg", -1)]),
+        (["data/images/a.jpg", "data/images/a_mask.png"], [("data/images/a.jpg", -1)]),
+        (["701_StillsRaw_full/7.png", "LabeledApproved_full/7_L.png"], [("701_StillsRaw_full/7.png", -1)]),
         (
-            ["leftImg8bit/val/u/u_1_leftImg8bit.png", "gtFine/val/u/u_1_gtFine_labelIds.png"]
-            + ["gtFine/val/u/u_1_gtFine_color.png", "gtFine/val/u/u_1_gtFine_labelTrainIds.png"],
+            [
+                *("leftImg8bit/val/u/u_1_leftImg8bit.png", "gtFine/val/u/u_1_gtFine_labelIds.png"),
+                *("gtFine/val/u/u_1_gtFine_color.png", "gtFine/val/u/u_1_gtFine_labelTrainIds.png"),
+            ],
             [("leftImg8bit/val/u/u_1_leftImg8bit.png", 1)],
         ),
     ],

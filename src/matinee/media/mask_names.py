@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -23,10 +23,12 @@ from matinee.media.pictures import EXTENSIONS
 from matinee.media.walking import natural, printable
 
 PICTURE_WORDS = {
+    "701_stillsraw_full",  # CamVid, as its authors publish it
     *("images", "image", "imgs", "img", "pictures", "picture", "photos", "photo", "jpegimages", "leftimg8bit", "rgb"),
     *("frames", "inputs", "input", "raw", "x"),
 }
 MASK_WORDS = {
+    "labeledapproved_full",
     *("masks", "mask", "labels", "label", "annotations", "annotation", "annots", "annot", "gt", "groundtruth"),
     *("ground_truth", "ground-truth", "gtfine", "segmentationclass", "segmentationclassaug", "segmentation"),
     *("segmentations", "seg", "semantic", "targets", "target", "y"),
@@ -47,6 +49,9 @@ GLANCE, GLANCE_FOLDERS, DEPTH = 4_000, 24, 4  # entries of a folder, folders, an
 FEWEST = 0.5  # of the files that the names call masks must have a picture
 
 
+_Key = tuple[str, ...]
+
+
 @dataclass
 class Pairs:
     """Pictures and their masks, relative names in natural order; splits: -1 not said, 0 train, 1 valid, 2 test.
@@ -62,45 +67,87 @@ class Pairs:
 
 @dataclass(frozen=True)
 class _Named:
-    """What a name says: "picture", "mask" or "other", the key that both halves of a pair share, and the split."""
+    """What a name says. folder: "picture", "mask" or "other". place: the folders that tell pairs apart.
 
-    kind: str
-    key: tuple[str, ...]
+    stem: the name without its ending; short: without what says that it is a mask, or a picture, as well.
+    """
+
+    folder: str
+    place: tuple[str, ...]
+    stem: str
+    short: str
     split: int
+
+    @property
+    def whole(self) -> _Key:
+        return (*self.place, self.stem)
+
+    @property
+    def key(self) -> _Key:
+        return (*self.place, self.short)
 
 
 def pair(names: Sequence[str]) -> Pairs:
     """The pairs among these names (with "/" between folders), which may be of any files."""
-    found, pictures, masks, sides = Pairs(), {}, {}, {}
+    found, said = Pairs(), dict[str, _Named]()
     for name in names:
         path = PurePosixPath(name)
         if any(part.startswith(".") for part in path.parts):
             found.entries.append(Entry(printable(name), "ignored", "a hidden file"))
-        elif path.suffix.lower() not in EXTENSIONS:
-            continue  # class lists and notes: whoever reads them says so
-        else:
-            sides[name] = said = _said(path)
-            if said.kind == "other":
-                found.entries.append(Entry(printable(name), "ignored", "not the classes of pixels, by its name"))
-            elif said.kind == "mask":
-                _prefer(masks, said.key, name, found.entries)
-            else:
-                pictures.setdefault(said.key, []).append(name)
-    if not masks:
-        _by_ending(pictures, masks)
-    for key in sorted(pictures, key=lambda key: natural("/".join(key))):
-        for name in pictures[key]:
-            mask = masks.get(key)
-            if mask is None:
-                found.entries.append(Entry(printable(name), "no-label", "there is no mask of this name"))
-                continue
-            found.pictures.append(name)
-            found.masks.append(mask)
-            found.splits.append(max(sides[name].split, sides[mask].split))
-    for key in masks.keys() - pictures.keys():
-        found.entries.append(Entry(printable(masks[key]), "no-picture", "there is no picture of this name"))
+        elif path.suffix.lower() in EXTENSIONS:  # class lists and notes: whoever reads them says so
+            said[name] = _said(path)
+    pictures, masks = _sorted(said, found.entries)
+    exact = {said[mask].whole: mask for mask in masks}
+    short: dict[_Key, str] = {}
+    for mask in masks:
+        key = said[mask].key
+        # Cityscapes has a mask with all numbers beside one with those that are learned.
+        if key not in short or "trainids" in mask.lower():
+            short[key] = mask
+    used = set[str]()
+    for name in sorted(pictures, key=natural):
+        keys = (said[name].whole, said[name].key)
+        mask = next((masks_[key] for key in keys for masks_ in (exact, short) if key in masks_), "")
+        if not mask:
+            found.entries.append(Entry(printable(name), "no-label", "there is no mask of this name"))
+            continue
+        used.add(mask)
+        found.pictures.append(name)
+        found.masks.append(mask)
+        found.splits.append(max(said[name].split, said[mask].split))
+    for mask in masks:
+        if mask not in used:
+            taken = short[said[mask].key]
+            reason = f"another mask of the same picture is taken: {printable(taken)}"
+            told = ("ignored", reason) if taken in used else ("no-picture", "there is no picture of this name")
+            found.entries.append(Entry(printable(mask), *told))
     found.entries.sort(key=lambda entry: natural(entry.file))
     return found
+
+
+def _sorted(said: Mapping[str, _Named], entries: list[Entry]) -> tuple[list[str], list[str]]:
+    """Pictures and masks; what is neither is put into the entries."""
+    pictures, masks = list[str](), list[str]()
+    plain = {named.whole for named in said.values() if named.folder == "picture"}
+    for name, named in said.items():
+        # Outside folders of masks, a name that ends like a mask's is one only beside a picture of the name without.
+        beside = named.short != named.stem and _MASK_STEM.fullmatch(named.stem) and named.key in plain
+        if named.folder == "other":
+            entries.append(Entry(printable(name), "ignored", "not the classes of pixels, by its name"))
+        elif named.folder == "mask" or beside:
+            masks.append(name)
+        else:
+            pictures.append(name)
+    if not masks:  # where no name says mask: of a JPEG and a PNG of one name, the PNG is the mask
+        twins: dict[_Key, list[str]] = {}
+        for name in pictures:
+            twins.setdefault(said[name].whole, []).append(name)
+        for both in twins.values():
+            lossless = [name for name in both if PurePosixPath(name).suffix.lower() in MASK_ENDINGS]
+            if len(both) == 2 and len(lossless) == 1:
+                masks += lossless
+        pictures = [name for name in pictures if name not in set(masks)]
+    return pictures, masks
 
 
 def has_masks(root: str) -> bool:
@@ -141,33 +188,7 @@ def _said(path: PurePosixPath) -> _Named:
                     kind = "mask"
             split = max(split, SPLIT_WORDS.get(word, -1))
             kept.append(word)
-    stem = path.stem
-    if _OTHER_STEM.fullmatch(stem):
+    if _OTHER_STEM.fullmatch(path.stem):
         kind = "other"
-    elif match := _MASK_STEM.fullmatch(stem):
-        # In a folder of pictures, a name that ends so is a mask; in one of masks, the ending says nothing more.
-        kind, stem = ("mask" if kind != "other" else kind), match["rest"]
-    elif match := _PICTURE_STEM.fullmatch(stem):
-        stem = match["rest"]
-    return _Named(kind, (*kept, stem), split)
-
-
-def _prefer(masks: dict[tuple[str, ...], str], key: tuple[str, ...], name: str, entries: list[Entry]) -> None:
-    """One mask for a key: that of the classes that are learned (Cityscapes has both), else the first."""
-    other = masks.get(key)
-    if other is None:
-        masks[key] = name
-        return
-    better = "trainids" in name.lower() and "trainids" not in other.lower()
-    kept, left = (name, other) if better else (other, name)
-    masks[key] = kept
-    entries.append(Entry(printable(left), "ignored", f"another mask of the same picture is taken: {printable(kept)}"))
-
-
-def _by_ending(pictures: dict[tuple[str, ...], list[str]], masks: dict[tuple[str, ...], str]) -> None:
-    """Where no name says mask: of a JPEG and a PNG of one name, the PNG is the mask."""
-    for key, names in pictures.items():
-        lossless = [name for name in names if name[name.rfind(".") :].lower() in MASK_ENDINGS]
-        if len(names) == 2 and len(lossless) == 1:
-            masks[key] = lossless[0]
-            pictures[key] = [name for name in names if name != lossless[0]]
+    match = _MASK_STEM.fullmatch(path.stem) or _PICTURE_STEM.fullmatch(path.stem)
+    return _Named(kind, tuple(kept), path.stem, match["rest"] if match else path.stem, split)

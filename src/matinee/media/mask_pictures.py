@@ -51,10 +51,14 @@ def legend(classes: Sequence[str], colours: Sequence[str]) -> Gallery:
 
 
 def compared(found: Sequence[tuple[Array, Array, Array]], colours: Sequence[str], most: int) -> list[Gallery]:
-    """Pictures (pixels, answer, truth) with the most wrong pixels, each as found, as it is, and where they differ."""
-    wrong = [float(((answer != truth) & (truth != VOID)).mean()) for _, answer, truth in found]
+    """Of pictures (pixels, answer, truth), those with the most wrong pixels: as found, as it is, where they differ.
+
+    One of each of `most` stretches, in order: pictures of a film are like their neighbours.
+    """
+    wrong = np.array([((answer != truth) & (truth != VOID)).mean() for _, answer, truth in found])
+    worst = [int(part[wrong[part].argmax()]) for part in np.array_split(np.arange(len(found)), most) if len(part)]
     pieces = []
-    for place in np.argsort(wrong, kind="stable")[::-1][:most].tolist():
+    for place in sorted(worst, key=lambda place: -wrong[place]):
         pixels, answer, truth = found[place]
         pictures = [
             Picture(overlay(pixels, answer, colours), "found"),

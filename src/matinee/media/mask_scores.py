@@ -135,13 +135,14 @@ class MaskMeter(Meter):
         return {"Found worst": known[np.argsort(each[known], kind="stable")][:8], "As they come": some}
 
     def remark(self, rows: Rows, position: int) -> str:
-        """The mean IoU of this picture, and the class that went worst in it."""
-        one = {name: values[position : position + 1] for name, values in rows.items()}
-        iou = _share(*(_sums(one)[name] for name in ("hit", "union")))
+        """The mean IoU of this picture, and the class that most of its mistakes are about."""
+        counted = _sums({name: values[position : position + 1] for name, values in rows.items()})
+        iou = _share(counted["hit"], counted["union"])
         if np.isnan(iou).all():
             return "no pixel of it has a class"
-        worst = int(np.nanargmin(iou))
-        return f"mean IoU {_percent(_mean(iou))}, worst {self.classes[worst]} {_percent(float(iou[worst]))}"
+        worst = int((counted["union"] - counted["hit"]).argmax())
+        wrong = f", most wrong: {self.classes[worst]} ({_percent(float(iou[worst]))})" if iou[worst] < 1 else ""
+        return f"mean IoU {_percent(_mean(iou))}{wrong}"
 
     def _each(self, rows: Rows) -> Array:
         """The mean IoU of each picture by itself."""

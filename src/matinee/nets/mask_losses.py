@@ -19,8 +19,8 @@ class PixelLoss:
     costs: how much a pixel of each class weighs. smoothing: share of certainty taken from the true class. edge: how
     much more a pixel counts that touches one of another class, as a multiple.
 
-    Each place of the logits' grid is compared with the pixel in its middle: enlarging the logits first would take a
-    fifth of a step, for hardly any other gradient.
+    Each place of the logits' grid is compared with the pixel in its middle: logits of all pixels would be four times
+    as many to read and write.
     """
 
     costs: Sequence[float]

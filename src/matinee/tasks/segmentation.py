@@ -147,7 +147,7 @@ class Segmentation(Task):
     def toy(self, seed: int = 0) -> Data:
         """A bright disc, a dark ring or neither on a slope of grey; the border of the picture has no class."""
         generator = np.random.default_rng(seed)
-        count, side = 160, 24
+        count, side = 440, 24
         place = generator.uniform(7, side - 7, (2, count, 1, 1))
         down, across = (np.arange(side)[:, None] - place[0], np.arange(side) - place[1])
         distance, kind = np.hypot(down, across), np.arange(count)[:, None, None] % 3
@@ -162,7 +162,7 @@ class Segmentation(Task):
             network="tiny" if self.network == "auto" else self.network,
         )  # fmt: skip
         examples = Examples.of(columns)
-        train, valid, test = (examples.take(np.arange(a, b)) for a, b in ((0, 96), (96, 124), (124, 160)))
+        train, valid, test = (examples.take(np.arange(a, b)) for a, b in ((0, 320), (320, 370), (370, 440)))
         return Data(task, train, valid, test)
 
     # -- the network and its training
@@ -183,7 +183,7 @@ class Segmentation(Task):
         if self.network == "linear":
             return {"optimiser": "adamw", "learning_rate": 0.02, "batch_size": 8, "epochs": 10, "weight_decay": 0.0}
         if self.network == "tiny":
-            return {"optimiser": "adamw", "learning_rate": 0.01, "batch_size": 8, "epochs": 20, "average": 0.9}
+            return {"optimiser": "adamw", "learning_rate": 0.02, "batch_size": 32, "epochs": 20, "average": 0.9}
         return {
             "optimiser": "muon", "learning_rate": 0.02, "weight_decay": 0.1, "schedule": "linear", "warmup": 0.05,
             "batch_size": 8, "average": 0.99, "clip": 0.0, "epochs": max(10, -(-60_000 // max(1, examples))),
