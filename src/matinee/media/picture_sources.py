@@ -9,6 +9,7 @@ from pathlib import Path
 
 from matinee.core.errors import DataError
 from matinee.media import cifar, idx
+from matinee.media.mask_names import has_masks
 from matinee.media.named import FASHION_CLASSES, NAMES, locate
 from matinee.media.picture_arrays import ArraySource, cifar_source, digits_source, idx_source
 from matinee.media.picture_listing import EXPECTED, SPLIT_WORDS, Listing, list_folder, list_zip
@@ -173,6 +174,8 @@ def _glance(path: str) -> str | None:
         return "CIFAR batches"
     if _table_of(path, False):
         return "a table of picture files and labels"
+    if has_masks(path):
+        return None  # folders of pictures and of their masks are no classes
     todo = [(path, 0)]
     for _ in range(GLANCE_FOLDERS):
         if not todo:

@@ -1,0 +1,78 @@
+"""Masks as pictures: laid over photographs in the colours of their classes, and as PNG files with a palette."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from matinee.core.pieces import Gallery, Picture
+from matinee.media.mask_classes import VOID
+
+STRENGTH = 0.55  # of the class's colour over the photograph
+Array = np.ndarray[Any, Any]
+
+
+def palette_of(colours: Sequence[str]) -> Array:
+    """uint8 (256, 3): the colour of each class; black where there is no class."""
+    palette = np.zeros((256, 3), np.uint8)
+    for number, colour in enumerate(colours[:VOID]):
+        palette[number] = [int(colour[at : at + 2], 16) for at in (1, 3, 5)]
+    return palette
+
+
+def overlay(pixels: Array, mask: Array, colours: Sequence[str]) -> Array:
+    """A photograph uint8 (height, width, 1 or 3) with the colours of its classes over it."""
+    grey = pixels.astype(np.float32) if pixels.shape[2] == 3 else np.repeat(pixels, 3, 2).astype(np.float32)
+    strength = np.where(mask == VOID, 0.0, STRENGTH).astype(np.float32)[..., None]
+    laid = grey * (1 - strength) + palette_of(colours)[mask] * strength
+    drawn: Array = laid.round().clip(0, 255).astype(np.uint8)
+    return drawn
+
+
+def mistakes(pixels: Array, answer: Array, truth: Array) -> Array:
+    """The photograph, paler, with every pixel red whose class was not found; those without a class stay pale."""
+    pale = 160 + pixels.astype(np.float32).mean(2, keepdims=True).repeat(3, 2) * 0.35
+    wrong = (answer != truth) & (truth != VOID)
+    pale[wrong] = (200, 30, 30)
+    drawn: Array = pale.clip(0, 255).astype(np.uint8)
+    return drawn
+
+
+def legend(classes: Sequence[str], colours: Sequence[str]) -> Gallery:
+    """A field of colour for each class."""
+    palette = palette_of(colours)
+    fields = [Picture(np.full((24, 48, 3), palette[place], np.uint8), name) for place, name in enumerate(classes)]
+    return Gallery(fields, "What the colours of masks mean")
+
+
+def compared(found: Sequence[tuple[Array, Array, Array]], colours: Sequence[str], most: int) -> list[Gallery]:
+    """Of pictures (pixels, answer, truth), those with the most wrong pixels: as found, as it is, where they differ.
+
+    One of each of `most` stretches, in order: pictures of a film are like their neighbours.
+    """
+    wrong = np.array([((answer != truth) & (truth != VOID)).mean() for _, answer, truth in found])
+    worst = [int(part[wrong[part].argmax()]) for part in np.array_split(np.arange(len(found)), most) if len(part)]
+    pieces = []
+    for place in sorted(worst, key=lambda place: -wrong[place]):
+        pixels, answer, truth = found[place]
+        pictures = [
+            Picture(overlay(pixels, answer, colours), "found"),
+            Picture(overlay(pixels, truth, colours), "truth"),
+            Picture(mistakes(pixels, answer, truth), f"{100 * wrong[place]:.1f} % of the pixels differ (red)"),
+        ]
+        pieces.append(Gallery(pictures))
+    return pieces
+
+
+def as_png(mask: Array, colours: Sequence[str]) -> str:
+    """A mask uint8 (height, width) as a PNG with a palette, in base64: the number of a pixel is its class."""
+    image = Image.fromarray(mask)
+    image.putpalette(palette_of(colours)[: len(colours)].tobytes())
+    written = io.BytesIO()
+    image.save(written, "PNG", compress_level=3)
+    return base64.b64encode(written.getvalue()).decode("ascii")
