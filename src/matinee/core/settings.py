@@ -25,7 +25,7 @@ class Rule:
     """What a setting is and what it allows.
 
     low and high are inclusive. log: searched on a logarithmic scale. reading: decides what is read, so it cannot change
-    afterwards.
+    afterwards. answering: decides how an answer is given, so a trained model may be asked with another value.
     """
 
     help: str
@@ -34,6 +34,7 @@ class Rule:
     choices: tuple[str, ...] = ()
     log: bool = False
     reading: bool = False
+    answering: bool = False
 
     def allowed(self) -> str:
         """The range or the choices, in words; empty where anything goes."""
@@ -53,9 +54,11 @@ def setting(
     choices: Iterable[str] = (),
     log: bool = False,
     reading: bool = False,
+    answering: bool = False,
 ) -> Any:
     """A dataclass field that users may set. None as a default means: chosen for the data ("auto")."""
-    return dataclasses.field(default=default, metadata={"rule": Rule(help, low, high, tuple(choices), log, reading)})
+    rule = Rule(help, low, high, tuple(choices), log, reading, answering)
+    return dataclasses.field(default=default, metadata={"rule": rule})
 
 
 def rules(record: type[Any] | Any) -> dict[str, Rule]:
