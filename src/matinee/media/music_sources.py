@@ -41,7 +41,8 @@ NAMES: Final = {TRAIN: "train", VALID: "valid", TEST: "test"}
 class Pieces:
     """Pieces of music as piano rolls uint8 (frames, 88), with the name, digest and given split (-1: none) of each.
 
-    grid: frames to a quarter note. holds: whether the rolls tell a note that is held from one struck again.
+    grid: frames to a quarter note; said: what a file of rolls says of it in its name (0: nothing). holds: whether the
+    rolls tell a note that is held from one struck again.
     """
 
     grid: int
@@ -51,6 +52,7 @@ class Pieces:
     digests: list[str] = field(default_factory=list)
     splits: list[int] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
+    said: int = 0
 
     def add(self, name: str, split: int, roll: Array, digest: str) -> None:
         """One more piece; one with hardly a note goes to the ledger."""
@@ -186,15 +188,16 @@ def _bytes_of(path: Path) -> bytes:
     return raw
 
 
-def _grid_of(path: Path, grid: int | None) -> int:
-    """What the name of a file of rolls says of its frames; a quarter note each where it says nothing."""
-    name = path.stem.lower()
-    return grid or next((count for word, count in (("16th", 4), ("8th", 2)) if word in name), 1)
+def _begun(path: Path, grid: int | None) -> Pieces:
+    """For a file of rolls: frames as its name says, a quarter note each where that says nothing."""
+    words = (("16th", 4), ("8th", 2), ("quarter", 1))
+    said = next((count for word, count in words if word in path.stem.lower()), 0)
+    return Pieces(grid or said or 1, False, said=said)
 
 
 def _of_mat(path: Path, grid: int | None, longest: int) -> Pieces:
     """Boulanger-Lewandowski's rolls as they are passed round: variables whose names begin with train, valid or test."""
-    pieces = Pieces(_grid_of(path, grid), False)
+    pieces = _begun(path, grid)
     for variable, arrays in read_mat(path).items():
         word = re.match(r"train|valid|test", variable.lower())
         if word is None:
@@ -223,7 +226,7 @@ def _of_json(path: Path, grid: int | None, longest: int) -> Pieces:
         raise DataError(f"{printable(str(path))}: this is not JSON ({str(error)[:100]}).") from None
     if not isinstance(whole, dict):
         raise DataError(f'{printable(str(path))}: expected {{"train": [...], "valid": [...], "test": [...]}}.')
-    pieces = Pieces(_grid_of(path, grid), False)
+    pieces = _begun(path, grid)
     for split, rows in whole.items():
         if split.lower() not in SPLIT_WORDS or not isinstance(rows, list):
             pieces.entries.append(

@@ -31,7 +31,7 @@ def rendered(notes: Notes, tempo: float, rate: int = RATE, longest: float = LONG
     sound = np.zeros(max(1, round(seconds * rate)), np.float32)
     made: dict[tuple[int, int], Array] = {}
     for pitch, start, length in notes:
-        first, count = round(start * beat * rate), round((length * beat + RELEASE) * rate)
+        first, count = round(start * beat * rate), min(len(sound), round((length * beat + RELEASE) * rate))
         if first >= len(sound):
             continue
         if (pitch, count) not in made:

@@ -90,8 +90,8 @@ class MusicGeneration(Task):
         task = self
         if not self.most:
             task = dataclasses.replace(self, **_facts(pieces.rolls, splits["train"], pieces.holds), grid=pieces.grid)
-        elif pieces.grid != self.grid:
-            raise DataError(f"{source}: {pieces.grid} frames to a quarter note; the model has learned {self.grid}.")
+        elif pieces.said not in (0, self.grid):
+            raise DataError(f"{source}: {pieces.said} frames to a quarter note; the model has learned {self.grid}.")
         rolls = [music_sources.in_terms(roll, pieces.holds, task.holds) for roll in pieces.rolls]
         columns = {"cells": Ragged.of(rolls, np.uint8)}
         given = frozenset(music_sources.NAMES[split] for split in set(pieces.splits) if split in music_sources.NAMES)
