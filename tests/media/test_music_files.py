@@ -166,11 +166,21 @@ def test_requests_are_read_in_words_and_json(tmp_path: Path) -> None:
     assert (cells_of("new 3", terms) == OPEN + 3).all()
     assert (cells_of('{"frames": 5, "number": 2}', terms) == OPEN + 2).all()
     assert list(listed(["new", "new", str(tmp_path / "x.mid")])) == ["new", "new 1", str(tmp_path / "x.mid")]
+    in_key = cells_of('{"bars": 2, "key": "G major"}', terms)
+    keys = np.flatnonzero(in_key[0] == OPEN) + 21
+    assert len(in_key) == 32 and set((keys % 12).tolist()) == {7, 9, 11, 0, 2, 4, 6}
     for wrong, words in {
-        '{"frames": 65}': "from 1 to 64", '{"frames": true}': "whole number", "{": "not JSON", "x.mid": "no such file",
-        '{"bars": 3}': "a request has", '{"begin": "a", "around": "b"}': "not both", "new x": "no such file",
+        '{"key": "H major"}': "like G major",
+        '{"bars": 9}': "from 1 to 4",
+        '{"frames": 65}': "from 1 to 64",
+        '{"frames": true}': "whole number",
+        "{": "not JSON",
+        "x.mid": "no such file",
+        '{"beats": 3}': "a request has",
+        '{"begin": "a", "around": "b"}': "not both",
+        "new x": "no such file",
         '{"begin": 3}': "name of a MIDI file",
-    }.items():  # fmt: skip
+    }.items():
         with pytest.raises(DataError, match=words):
             cells_of(wrong, terms)
     with pytest.raises(DataError, match="in words"):

@@ -14,16 +14,19 @@ from matinee.core.errors import DataError
 from matinee.core.examples import Array
 from matinee.core.ledger import Entry, Listed
 from matinee.media.music_sources import MIDI, in_terms, read_pieces
-from matinee.media.piano_rolls import KEYS, OPEN, SILENT, sounding
+from matinee.media.piano_rolls import KEYS, LOWEST, NAMES, OPEN, SILENT, scale_of, sounding
 from matinee.media.walking import natural, printable, walk
 
 NEW: Final = "new"
-PARTS: Final = ("begin", "around", "voice", "frames", "number")
+PARTS: Final = ("begin", "around", "voice", "frames", "bars", "key", "number")
+BAR: Final = 4
+"""Quarter notes."""
 VOICES: Final = ("any", "highest", "lowest")
+ENHARMONIC: Final = {"db": 1, "d#": 3, "gb": 6, "g#": 8, "a#": 10}
 NUMBERS: Final = 256 - OPEN
 """Pieces that can be asked for alike and come out differently."""
 EXPECTED: Final = (
-    'new, a MIDI file to go on from, or {"around": "tune.mid", "voice": "highest"}; also "frames" and "number" in it'
+    'new, a MIDI file to go on from, or {"around": "tune.mid", "voice": "highest"}; also "bars" and "key" in it'
 )
 
 
@@ -58,8 +61,16 @@ def listed(places: Sequence[str]) -> Iterable[str]:
 def cells_of(raw: Any, terms: Terms) -> Array:
     """The cells uint8 (frames, 88) of a request, open where the model is to write. Raises DataError."""
     asked = _parsed(raw)
-    frames = _whole(asked, "frames", terms.frames, 1, terms.longest)
-    opened = OPEN + _whole(asked, "number", 0, 0, NUMBERS - 1)
+    cells = _cells(asked, terms, OPEN + _whole(asked, "number", 0, 0, NUMBERS - 1))
+    if "key" in asked:
+        cells[(cells >= OPEN) & ~np.roll(_scale(asked["key"]), -LOWEST)[np.arange(KEYS) % 12]] = SILENT
+    return cells
+
+
+def _cells(asked: Mapping[str, Any], terms: Terms, opened: int) -> Array:
+    bar = BAR * terms.grid
+    frames = bar * _whole(asked, "bars", 1, 1, terms.longest // bar) if "bars" in asked else terms.frames
+    frames = _whole(asked, "frames", frames, 1, terms.longest)
     if "around" in asked:
         roll = _roll(asked["around"], terms)
         voice = asked.get("voice", "any")
@@ -107,6 +118,17 @@ def _parsed(raw: Any) -> Mapping[str, Any]:
     if "begin" in asked and "around" in asked:
         raise DataError('a request has "begin" or "around", not both')
     return asked
+
+
+def _scale(name: Any) -> Array:
+    """Which pitch classes belong to a key in words, bool (12,). Raises DataError."""
+    tonic, _, mode = str(name).strip().partition(" ")
+    places = {word.lower(): place for place, word in enumerate(NAMES)} | ENHARMONIC
+    if tonic.lower() not in places or mode.lower() not in ("major", "minor", ""):
+        raise DataError(
+            f"key {printable(str(name))[:40]!r}: one of {', '.join(NAMES)} with major or minor, like G major"
+        )
+    return scale_of(places[tonic.lower()], mode.lower() == "minor")
 
 
 def _whole(asked: Mapping[str, Any], name: str, usual: int, low: int, high: int) -> int:

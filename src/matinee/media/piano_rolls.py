@@ -88,7 +88,7 @@ def without_holds(cells: Array) -> Array:
 
 
 def key_of(cells: Array) -> tuple[int, bool, Array]:
-    """The key that a roll is in: its tonic (0: C), whether it is minor, and its seven degrees, bool (12,).
+    """The key that a roll is in: its tonic (0: C), whether it is minor, and which pitch classes belong to it, (12,).
 
     The key whose profile is most like the durations of the pitch classes (Krumhansl, 1990). In minor, the raised sixth
     and seventh degrees belong to the key as well.
@@ -100,10 +100,15 @@ def key_of(cells: Array) -> tuple[int, bool, Array]:
             for tonic in range(12):
                 likeness = float(np.corrcoef(np.roll(profile, tonic), counts)[0, 1])
                 best = max(best, (likeness, tonic, minor))
-    degrees = (0, 2, 3, 5, 7, 8, 9, 10, 11) if best[2] else (0, 2, 4, 5, 7, 9, 11)
+    return best[1], best[2], scale_of(best[1], best[2])
+
+
+def scale_of(tonic: int, minor: bool) -> Array:
+    """Which of the twelve pitch classes belong to a key, bool (12,)."""
+    degrees = (0, 2, 3, 5, 7, 8, 9, 10, 11) if minor else (0, 2, 4, 5, 7, 9, 11)
     inside = np.zeros(12, bool)
-    inside[[(best[1] + degree) % 12 for degree in degrees]] = True
-    return best[1], best[2], inside
+    inside[[(tonic + degree) % 12 for degree in degrees]] = True
+    return inside
 
 
 def key_name(cells: Array) -> str:
