@@ -20,7 +20,7 @@ from matinee.core.settings import setting
 from matinee.core.task import Batch, Data, Origin, Task
 from matinee.media import music_sources
 from matinee.media.music_requests import Terms, cells_of, listed
-from matinee.media.piano_rolls import KEYS, OPEN, key_name, notes_of, out_of_key, sounding
+from matinee.media.piano_rolls import KEYS, OPEN, SILENT, STRUCK, key_name, notes_of, out_of_key, sounding
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 COMPOSED = 4  # pieces that the report shows
 HEARD = 128  # frames of each
+FEW = 6000  # frames: fewer are learned by a short training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,24 +115,24 @@ class MusicGeneration(Task):
         }
 
     def toy(self, seed: int = 0) -> Data:
-        """A tune that goes up and down a scale, in four keys, with a third and a fifth below every other note."""
+        """Tunes that wander along a scale, in four keys, with a third and a fifth below every other note."""
         generator, rolls = np.random.default_rng(seed), []
-        scale = np.array([0, 2, 4, 5, 7, 9, 11, 12])
-        for number in range(120):
-            frames = 12 + 2 * (number % 4)
-            place = (np.arange(frames) + generator.integers(14)) % 14
-            tune = 40 + 3 * (number % 4) + scale[np.where(place < 8, place, 14 - place)]
-            roll = np.ones((frames, KEYS), np.uint8)
-            roll[np.arange(frames), tune] = 2
-            chords = np.arange(int(generator.integers(2)), frames, 2)
-            roll[chords, tune[chords] - 4] = roll[chords, tune[chords] - 7] = 2
+        scale = np.array([0, 2, 4, 5, 7, 9, 11])
+        for number in range(480):
+            frames = 10 + 2 * (number % 3)
+            place = 12 + np.cumsum(generator.choice([-2, -1, 1, 2], frames))
+            tune = 30 + 3 * (number % 4) + 12 * (place // 7) + scale[place % 7]
+            tune = np.clip(tune, 12, KEYS - 1)
+            roll = np.full((frames, KEYS), SILENT, np.uint8)
+            roll[np.arange(frames), tune] = STRUCK
+            chords = np.arange(number % 2, frames, 2)
+            roll[chords, tune[chords] - 4] = roll[chords, tune[chords] - 7] = STRUCK
             rolls.append(roll)
-        train, valid, test = np.split(np.arange(120), [80, 100])
-        task = dataclasses.replace(
-            self, **_facts(rolls, train, False), grid=2, size="s" if self.size == "auto" else self.size
-        )
+        parts = np.split(np.arange(480), [320, 400])
+        size = "s" if self.size == "auto" else self.size
+        task = dataclasses.replace(self, **_facts(rolls, parts[0], False), grid=2, size=size)
         columns = {"cells": Ragged.of(rolls, np.uint8)}
-        return Data(task, Examples(columns, train), Examples(columns, valid), Examples(columns, test))
+        return Data(task, *(Examples(columns, part) for part in parts))
 
     # -- the network and its training
 
@@ -152,7 +153,7 @@ class MusicGeneration(Task):
     def choose(self, data: Data, minutes: float | None) -> MusicGeneration:
         """A recurrent network; few pieces are learned with much dropout, and in all keys."""
         frames = float(data.train.lengths("cells").sum()) if len(data.train) else 1.0
-        few = frames < 5000
+        few = frames < FEW
         dropout = self.dropout if self.dropout is not None else 0.0 if few else 0.4 if frames < 50_000 else 0.25
         return dataclasses.replace(
             self, network="recurrent" if self.network == "auto" else self.network, dropout=dropout,
@@ -167,8 +168,8 @@ class MusicGeneration(Task):
             return {"epochs": 30, "batch_size": 16, "learning_rate": 0.02, "weight_decay": 0.0, "average": 0.0}
         usual = {"batch_size": 16, "warmup": 0.05, "clip": 1.0, "schedule": "cosine", "weight_decay": 0.02}
         rate = 1e-3 if self.network == "transformer" else 2e-3
-        if examples < 150:
-            return {**usual, "epochs": 20, "batch_size": 4, "learning_rate": rate * 5}
+        if examples * self.mean_length < FEW:
+            return {**usual, "epochs": 20, "learning_rate": rate * 5}
         return {**usual, "minutes": 20.0, "epochs": 200, "learning_rate": rate, "average": 0.998}
 
     def build(self) -> nn.Module:
