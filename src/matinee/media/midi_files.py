@@ -67,8 +67,17 @@ def read_midi(raw: bytes, grid: int, longest: int) -> tuple[Array, list[str]]:
     if frames > longest:
         left_out.append(f"all behind its first {longest:,} frames (--longest)")
         frames = longest
-    notes = [Note(*each) for each in zip(pitch.tolist(), begin.tolist(), (end - begin).tolist(), strict=True)]
+    notes = _distinct(pitch, begin, end, frames)
     return roll_of(notes, frames), left_out
+
+
+def _distinct(pitch: Array, begin: Array, end: Array, frames: int) -> list[Note]:
+    """Of notes that begin together on one key the longest: a file may have millions of them."""
+    chosen = np.flatnonzero(begin < frames)
+    chosen = chosen[np.lexsort((-end[chosen], begin[chosen] * 128 + pitch[chosen]))]
+    first = np.unique(begin[chosen] * 128 + pitch[chosen], return_index=True)[1]
+    rows = zip(*(each[chosen[first]].tolist() for each in (pitch, begin, end - begin)), strict=True)
+    return [Note(*row) for row in rows]
 
 
 def write_midi(notes: Sequence[tuple[int, float, float]], tempo: float) -> bytes:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 COMPOSED = 4  # pieces that the report shows
 HEARD = 128  # frames of each
 FEW = 6000  # frames: fewer are learned by a short training
+STEP = 1000  # frames that a step sees, about
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +171,8 @@ class MusicGeneration(Task):
         rate = 1e-3 if self.network == "transformer" else 2e-3
         if examples * self.mean_length < FEW:
             return {**usual, "epochs": 20, "learning_rate": rate * 5}
-        return {**usual, "minutes": 20.0, "epochs": 200, "learning_rate": rate, "average": 0.998}
+        size = int(np.clip(STEP / self.mean_length, 8, 32))
+        return {**usual, "minutes": 20.0, "epochs": 400, "batch_size": size, "learning_rate": rate, "average": 0.995}
 
     def build(self) -> nn.Module:
         """The network called `network`."""
