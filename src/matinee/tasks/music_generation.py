@@ -167,10 +167,11 @@ class MusicGeneration(Task):
         """AdamW with a cosine that is warmed up, and an average of the weights."""
         if self.network in ("linear", "constant"):
             return {"epochs": 30, "batch_size": 16, "learning_rate": 0.02, "weight_decay": 0.0, "average": 0.0}
-        usual = {"batch_size": 16, "warmup": 0.05, "clip": 1.0, "schedule": "cosine", "weight_decay": 0.02}
+        usual = {"warmup": 0.05, "clip": 1.0, "schedule": "cosine", "weight_decay": 0.02}
         rate = 1e-3 if self.network == "transformer" else 2e-3
         if examples * self.mean_length < FEW:
-            return {**usual, "epochs": 20, "learning_rate": rate * 5}
+            size = int(np.clip(examples // 20, 4, 16))
+            return {**usual, "epochs": 20, "batch_size": size, "learning_rate": rate * 5}
         size = int(np.clip(STEP / self.mean_length, 8, 32))
         return {**usual, "minutes": 20.0, "epochs": 400, "batch_size": size, "learning_rate": rate, "average": 0.995}
 
