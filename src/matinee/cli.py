@@ -215,8 +215,8 @@ def _parser(name: str, command: type[Command], own: Sequence[str] = ()) -> argpa
     add_flags(parser, command, "settings")
     for group in command.groups:
         add_flags(parser, group, (group.__doc__ or "").split(".")[0].lower())
-    if command.reads:
-        _add_task_flags(parser, own)
+    if command.reads or command.answers:
+        _add_task_flags(parser, own, command.reads)
     return parser
 
 
@@ -230,11 +230,13 @@ def _usage(name: str, command: type[Command]) -> str:
     return f"matinee {name} {' '.join(shown)} [--setting VALUE ...]"
 
 
-def _add_task_flags(parser: argparse.ArgumentParser, own: Sequence[str]) -> None:
-    """The settings of every task; a name that several tasks have stands once."""
+def _add_task_flags(parser: argparse.ArgumentParser, own: Sequence[str], all_of_them: bool) -> None:
+    """The settings of every task, or those that decide how it answers; a name that several tasks have stands once."""
     for task in [*registry.names("tasks"), *own]:
         kind = registry.task_class(task)
         taken = {action.dest for action in parser._actions}
+        if not all_of_them:
+            taken |= {setting for setting, rule in rules(kind).items() if not rule.answering}
         add_flags(parser, kind, f"settings of {task}", without=taken)
 
 

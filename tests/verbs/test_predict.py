@@ -92,3 +92,37 @@ def test_a_model_is_saved_anywhere_and_answers_the_same(run: Path, tmp_path: Pat
     assert saved.predict([path]) == model.predict([path])
     assert saved.manifest == model.manifest
     assert isinstance(model.network, __import__("torch").nn.Module)
+
+
+def test_answers_that_are_words_alone_are_not_written(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["predict", str(run), str(tmp_path / "photos" / "red" / "0.png"), "--quiet"]
+    assert main([*words, "--out", str(tmp_path / "answers")]) == 2
+    assert "JSON alone" in capsys.readouterr().err and not (tmp_path / "answers").exists()
+
+
+def test_settings_of_answering_are_those_of_the_model_s_task(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["predict", str(run), str(tmp_path / "photos" / "red" / "0.png"), "--quiet"]
+    assert main([*words, "--temperature", "0.5"]) == 2
+    assert "--temperature does not change how image-classification answers" in capsys.readouterr().err
+    assert main([*words, "--dropout", "0.5"]) == 2
+    assert "--dropout" in capsys.readouterr().err
+
+
+def test_files_of_answers_take_the_next_free_number(tmp_path: Path) -> None:
+    from matinee.tasks.music_generation import MusicGeneration
+    from matinee.verbs.predict import write_files
+
+    class Words(MusicGeneration):
+        """A task whose answers are files of one letter."""
+
+        def files(self, answer: object) -> dict[str, bytes]:
+            return {".a": b"one", ".b": b"two"}
+
+    (tmp_path / "2.txt").touch()
+    written = [write_files(Words(), {}, tmp_path) for _ in range(2)]
+    assert [[Path(name).name for name in names] for names in written] == [["1.a", "1.b"], ["3.a", "3.b"]]
+    assert (tmp_path / "1.a").read_bytes() == b"one"

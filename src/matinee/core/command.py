@@ -65,11 +65,13 @@ def argument(help: str, *, name: str = "", many: bool = False, optional: bool = 
 class Command(ABC):
     """A verb on the command line. Subclasses are frozen dataclasses of arguments and settings.
 
-    groups: further records whose settings apply (those of the training loop). reads: whether those of tasks do.
+    groups: further records whose settings apply (those of the training loop). reads: whether those of tasks do;
+    answers: whether those of them do that decide how an answer is given.
     """
 
     groups: ClassVar[tuple[type[Any], ...]] = ()
     reads: ClassVar[bool] = False
+    answers: ClassVar[bool] = False
     writes: ClassVar[str] = ""
     """What `--out` names, in words; empty where the verb writes no folder."""
 

@@ -26,7 +26,8 @@ class Rule:
     """What a setting is and what it allows.
 
     low and high are inclusive. log: searched on a logarithmic scale. reading: decides what is read, so it cannot change
-    afterwards. meant: words that people try, without their digits -> the choice that comes nearest to what they mean.
+    afterwards. answering: decides how an answer is given, so a trained model may be asked with another value. meant: words
+    that people try, without their digits -> the choice that comes nearest to what they mean.
     """
 
     help: str
@@ -35,6 +36,7 @@ class Rule:
     choices: tuple[str, ...] = ()
     log: bool = False
     reading: bool = False
+    answering: bool = False
     meant: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def allowed(self) -> str:
@@ -55,6 +57,7 @@ def setting(
     choices: Iterable[str] | Mapping[str, Sequence[str]] = (),
     log: bool = False,
     reading: bool = False,
+    answering: bool = False,
 ) -> Any:
     """A dataclass field that users may set. None as a default means: chosen for the data ("auto").
 
@@ -62,7 +65,7 @@ def setting(
     """
     words = choices.items() if isinstance(choices, Mapping) else ()
     meant = {word: choice for choice, others in words for word in others}
-    rule = Rule(help, low, high, tuple(choices), log, reading, meant)
+    rule = Rule(help, low, high, tuple(choices), log, reading, answering, meant)
     return dataclasses.field(default=default, metadata={"rule": rule})
 
 

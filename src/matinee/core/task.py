@@ -194,6 +194,10 @@ class Task(ABC):
 
     # -- what most tasks can leave alone
 
+    def files(self, answer: Mapping[str, Any]) -> Mapping[str, bytes]:
+        """What `predict --out` writes of an answer of `decode`: ending of a file's name (".mid") -> its content."""
+        return {}
+
     def encode(self, raws: Sequence[Any]) -> Tensor:
         """Raw files or values -> the input tensor. Raises DataError for one that cannot be read.
 

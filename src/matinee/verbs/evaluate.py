@@ -18,7 +18,7 @@ from matinee.core.evaluation import LINEAR, TRIVIAL, Evaluation, difference, fig
 from matinee.core.examples import Array, Examples
 from matinee.core.meter import Meter, Rows, Score, intervals
 from matinee.core.model import Model, load
-from matinee.core.pieces import Film, Gallery, Picture, Piece, Section, Table, Words
+from matinee.core.pieces import Film, Gallery, Picture, Piece, Section, Sound, Table, Words
 from matinee.core.progress import Progress
 from matinee.core.reading import task_name
 from matinee.core.runs import Run
@@ -220,9 +220,9 @@ def _together(drawn: Sequence[Piece], remarks: Sequence[str]) -> list[Piece]:
     if any(isinstance(piece, Words) for piece in drawn):
         told = zip(drawn, remarks, strict=True)
         return [replace(p, caption=r or p.caption) if isinstance(p, Words) else p for p, r in told]
-    if all(isinstance(piece, Film) for piece in drawn):
+    if all(isinstance(piece, Film | Sound) for piece in drawn):
         told = zip(drawn, remarks, strict=True)
-        return [replace(p, words=r or p.words) for p, r in told if isinstance(p, Film)]
+        return [replace(p, words=r or p.words) for p, r in told if isinstance(p, Film | Sound)]
     for piece, remark in zip(drawn, remarks, strict=True):
         if not isinstance(piece, Gallery) or len(piece.pictures) != 1:
             return list(drawn)

@@ -1,22 +1,27 @@
 """Answer for files: one JSON line each, in order, as they are read.
 
-A file that cannot be read gets a line with its error, and the exit code is 1.
+A file that cannot be read gets a line with its error, and the exit code is 1. With --out, answers that are more than
+words (music) are written as files, too.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
 
 from matinee.core.answering import BATCH, Told, answered
 from matinee.core.command import Answer, Call, Command, argument, put
-from matinee.core.errors import DataError
+from matinee.core.errors import DataError, SettingsError
 from matinee.core.ledger import Listed
 from matinee.core.model import Model, load
-from matinee.core.settings import setting
+from matinee.core.reading import task_name
+from matinee.core.settings import build, flag, rules, setting
+from matinee.core.storage import write_bytes
+from matinee.core.task import Task
 from matinee.core.telling import unfinished
 
 
@@ -34,9 +39,38 @@ def _named(told: tuple[Any, Told]) -> dict[str, Any]:
     return {"file": str(file), **({"error": str(answer)} if isinstance(answer, DataError) else answer)}
 
 
+def asked(model: Model, settings: Mapping[str, Any]) -> Model:
+    """The same model with other settings of how it answers. Raises SettingsError for any that is none of those."""
+    known = rules(model.task)
+    strangers = [name for name in settings if name not in known or not known[name].answering]
+    if strangers:
+        raise SettingsError(f"{flag(strangers[0])} does not change how {task_name(type(model.task))} answers.")
+    return replace(model, task=build(type(model.task), settings, base=model.task)) if settings else model
+
+
+def write_files(task: Task, answer: Mapping[str, Any], folder: Path) -> list[str]:
+    """Write what an answer is made of under the next number that is free in a folder; the names of the files.
+
+    Raises SettingsError where answers of the task are words alone.
+    """
+    contents = task.files(answer)
+    if not contents:
+        raise SettingsError(f"--out: the answers of {task_name(type(task))} are JSON alone. Leave it out.")
+    folder.mkdir(parents=True, exist_ok=True)
+    taken = {path.stem for path in folder.iterdir()}
+    number = next(count for count in range(1, len(taken) + 2) if str(count) not in taken)
+    paths = {folder / f"{number}{ending}": content for ending, content in contents.items()}
+    for path, content in paths.items():
+        write_bytes(path, content)
+    return [str(path) for path in paths]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Predict(Command):
     """`matinee predict RUN FILE... | FOLDER`."""
+
+    answers: ClassVar[bool] = True
+    writes: ClassVar[str] = "folder for answers that are more than words, as 1.mid, 2.mid, ..."
 
     run_folder: str = argument("a run folder or a saved model", name="RUN")
     files: tuple[str, ...] = argument("files to answer for, or a folder of them", name="FILE", many=True)
@@ -46,7 +80,7 @@ class Predict(Command):
 
     def run(self, call: Call) -> Answer:
         """One line per file on standard output; with --json one object at the end."""
-        model = load(self.run_folder, task=self.task or None, device=self.device)
+        model = asked(load(self.run_folder, task=self.task or None, device=self.device), call.tasks)
         answers, failed = [], 0
         files = model.task.inputs(self.files)
         if isinstance(files, Listed):
@@ -57,8 +91,15 @@ class Predict(Command):
         for batch in answered(model, files, self.batch_size):
             told = [_named(each) for each in batch]
             failed += sum(isinstance(answer, DataError) for _, answer in batch)
+            if call.out is not None:
+                told = [self._with_files(model.task, each, call.out) for each in told]
             if call.json:
                 answers += told
             else:
                 put("\n".join(json.dumps(each, ensure_ascii=False) for each in told))
         return Answer({"run": self.run_folder, "answers": answers, "failed": failed}, "", 1 if failed else 0)
+
+    def _with_files(self, task: Task, told: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+        if "error" in told:
+            return dict(told)
+        return {"file": told["file"], "written": write_files(task, told, folder), **told}

@@ -1,0 +1,161 @@
+"""What people ask a composer for: something new, a beginning that goes on, voices to write others around."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from matinee.core.errors import DataError
+from matinee.core.examples import Array
+from matinee.core.ledger import Entry, Listed
+from matinee.media.music_sources import MIDI, in_terms, read_pieces
+from matinee.media.piano_rolls import KEYS, LOWEST, NAMES, OPEN, SILENT, scale_of, sounding
+from matinee.media.walking import natural, printable, walk
+
+NEW: Final = "new"
+PARTS: Final = ("begin", "around", "voice", "frames", "bars", "key", "number")
+BAR: Final = 4
+"""Quarter notes."""
+VOICES: Final = ("any", "highest", "lowest")
+ENHARMONIC: Final = {"db": 1, "d#": 3, "gb": 6, "g#": 8, "a#": 10}
+NUMBERS: Final = 256 - OPEN
+"""Pieces that can be asked for alike and come out differently."""
+EXPECTED: Final = (
+    'new, a MIDI file to go on from, or {"around": "tune.mid", "voice": "highest"}; also "bars" and "key" in it'
+)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a model knows of its pieces. frames: how many it writes where nothing else is asked for."""
+
+    grid: int
+    holds: bool
+    longest: int
+    frames: int
+
+
+def listed(places: Sequence[str]) -> Iterable[str]:
+    """Requests as they are, each "new" with a number of its own; of folders the MIDI files."""
+    found, passed_over, count = [], [], 0
+    for place in places:
+        if place.strip().lower() == NEW:
+            found.append(f"{NEW} {count}" if count else NEW)
+            count += 1
+        elif not place.lstrip().startswith("{") and Path(place).is_dir():
+            inside = walk(place)
+            names = sorted((name for name in inside.names if name.lower().endswith(MIDI)), key=natural)
+            others = [name for name in inside.names if not name.lower().endswith(MIDI)]
+            passed_over += [*inside.entries, *(Entry(name, "ignored", "not a MIDI file") for name in others)]
+            found += [str(Path(place) / name) for name in names]
+        else:
+            found.append(place)
+    return Listed(found, passed_over)
+
+
+def cells_of(raw: Any, terms: Terms) -> Array:
+    """The cells uint8 (frames, 88) of a request, open where the model is to write. Raises DataError."""
+    asked = _parsed(raw)
+    cells = _cells(asked, terms, OPEN + _whole(asked, "number", 0, 0, NUMBERS - 1))
+    if "key" in asked:
+        cells[(cells >= OPEN) & ~np.roll(_scale(asked["key"]), -LOWEST)[np.arange(KEYS) % 12]] = SILENT
+    return cells
+
+
+def _cells(asked: Mapping[str, Any], terms: Terms, opened: int) -> Array:
+    bar = BAR * terms.grid
+    frames = bar * _whole(asked, "bars", 1, 1, terms.longest // bar) if "bars" in asked else terms.frames
+    frames = _whole(asked, "frames", frames, 1, terms.longest)
+    if "around" in asked:
+        roll = _roll(asked["around"], terms)
+        voice = asked.get("voice", "any")
+        if voice not in VOICES:
+            raise DataError(f"voice {printable(str(voice))[:40]!r}: one of {', '.join(VOICES)}")
+        return _around(roll, voice, opened)
+    beginning = _roll(asked["begin"], terms) if "begin" in asked else np.empty((0, KEYS), np.uint8)
+    if len(beginning) + frames > terms.longest:
+        raise DataError(f"a beginning of {len(beginning):,} frames and {frames:,} more; at most {terms.longest:,} go")
+    return np.concatenate((beginning, np.full((frames, KEYS), opened, np.uint8)))
+
+
+def _around(roll: Array, voice: str, opened: int) -> Array:
+    """All that does not sound is open, but not beyond the voice that is given."""
+    there = sounding(roll)
+    cells = np.where(there, roll, np.uint8(opened))
+    if voice == "highest":
+        beyond = np.cumsum(there[:, ::-1], 1)[:, ::-1] == 0
+    elif voice == "lowest":
+        beyond = np.cumsum(there, 1) == 0
+    else:
+        return cells
+    return np.where(beyond & there.any(1, keepdims=True), np.uint8(SILENT), cells)
+
+
+def _parsed(raw: Any) -> Mapping[str, Any]:
+    if isinstance(raw, Mapping):
+        asked: Mapping[str, Any] = raw
+    elif isinstance(raw, Path):
+        asked = {"begin": raw}
+    elif not isinstance(raw, str):
+        raise DataError(f"a request in words was expected, not {type(raw).__name__}: {EXPECTED}")
+    elif raw.lstrip().startswith("{"):
+        try:
+            asked = json.loads(raw)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"this is not JSON ({str(error)[:80]}): {EXPECTED}") from None
+    else:
+        words = raw.split()
+        new = words and words[0].lower() == NEW and len(words) <= 2 and all(word.isdecimal() for word in words[1:])
+        asked = {"number": int(words[1][:9]) % NUMBERS if len(words) > 1 else 0} if new else {"begin": raw}
+    strangers = [str(name) for name in asked if name not in PARTS]
+    if strangers:
+        raise DataError(f"{printable(strangers[0])[:40]!r}: a request has {', '.join(PARTS)}")
+    if "begin" in asked and "around" in asked:
+        raise DataError('a request has "begin" or "around", not both')
+    return asked
+
+
+def _scale(name: Any) -> Array:
+    """Which pitch classes belong to a key in words, bool (12,). Raises DataError."""
+    tonic, _, mode = str(name).strip().partition(" ")
+    places = {word.lower(): place for place, word in enumerate(NAMES)} | ENHARMONIC
+    if tonic.lower() not in places or mode.lower() not in ("major", "minor", ""):
+        raise DataError(
+            f"key {printable(str(name))[:40]!r}: one of {', '.join(NAMES)} with major or minor, like G major"
+        )
+    return scale_of(places[tonic.lower()], mode.lower() == "minor")
+
+
+def _whole(asked: Mapping[str, Any], name: str, usual: int, low: int, high: int) -> int:
+    value = asked.get(name, usual)
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise DataError(f"{name} {str(value)[:40]}: a whole number, from {low} to {high:,}")
+    return value
+
+
+def _roll(place: Any, terms: Terms) -> Array:
+    if not isinstance(place, str | Path):
+        raise DataError(f"the name of a MIDI file was expected, not {type(place).__name__}")
+    path = Path(place)
+    try:
+        there = path.is_file()
+    except (OSError, ValueError):
+        there = False
+    if not there:
+        raise DataError(f"there is no such file; what can be asked for: {EXPECTED}")
+    if path.suffix.lower() not in MIDI:
+        raise DataError(f"not a MIDI file by its ending; what can be asked for: {EXPECTED}")
+    try:
+        pieces = read_pieces(str(path), terms.grid, terms.longest, _silent)
+    except DataError as error:
+        raise DataError(str(error).partition(": ")[2] or str(error)) from None
+    return in_terms(pieces.rolls[0], pieces.holds, terms.holds)
+
+
+def _silent(done: int, count: int) -> None:
+    pass

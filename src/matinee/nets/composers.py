@@ -1,0 +1,382 @@
+"""Networks that say how likely each frame of a piano roll is, given those before it.
+
+A piece is cells (batch, frames, 88), int: 0 padding, 1 silent, 2 struck, 3 held, 4 and above open, still to be written
+(media/piano_rolls.py says what they mean). A body reads the frames from left to right; a head tells of the next one
+how likely it is:
+
+    independent   each key for itself, as the networks do that the field compares on piano rolls
+    joint         note after note, from the highest on, each given those above it: an exact likelihood of the chord
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import dropout, pad, relu, scaled_dot_product_attention
+
+from matinee.nets.sequences import rotations, turned
+
+KEYS: Final = 88
+SILENT, STRUCK, HELD, OPEN = 1, 2, 3, 4
+SIZES: Final = {"s": (64, 1), "m": (256, 2), "l": (512, 3)}
+"""Units and layers of a body."""
+HEADS: Final = 32
+"""Units of one head of attention."""
+
+
+@dataclass(frozen=True)
+class RollShape:
+    """What a network reads and writes.
+
+    holds: cells say whether a key is struck or held. most: notes of a frame, at most, that it writes. joint: the notes
+    of a frame depend on each other. size: s, m or l. dropout: share of units left out while learning.
+    """
+
+    holds: bool
+    most: int
+    joint: bool = True
+    size: str = "m"
+    dropout: float = 0.0
+
+    @property
+    def states(self) -> int:
+        """Ways for a key to sound."""
+        return 2 if self.holds else 1
+
+
+def sounds(cells: Tensor, shape: RollShape) -> Tensor:
+    """Cells (..., 88) -> float (..., 88 * states), 1 for what sounds: struck, then held."""
+    states = [cells == STRUCK, cells == HELD] if shape.holds else [(cells == STRUCK) | (cells == HELD)]
+    return torch.cat(states, -1).float()
+
+
+class Head(nn.Module):
+    """How likely frames are, given what a body makes of those before."""
+
+    @abstractmethod
+    def surprise(self, states: Tensor, cells: Tensor) -> Tensor:
+        """Nats (frames,) of the cells (frames, 88), given states (frames, units)."""
+
+    @abstractmethod
+    def drawn(self, state: Tensor, asked: Asked) -> Tensor:
+        """Cells (batch, 88) drawn for the next frame, given states (batch, units)."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a drawn frame has to be like.
+
+    free: which of the sounds (batch, 88 * states) are allowed; must: which of the keys (batch, 88) have to sound.
+    chance: numbers from 0 up to 1, (batch, at least 89): place i is for the i-th decision. temperature: below 1 the
+    likely becomes likelier; nucleus: share of the likeliest that is drawn from.
+    """
+
+    free: Tensor
+    must: Tensor
+    chance: Tensor
+    temperature: float = 1.0
+    nucleus: float = 1.0
+
+
+class Independent(Head):
+    """Each key for itself: silent, struck or held."""
+
+    def __init__(self, units: int, shape: RollShape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.say = nn.Linear(units, KEYS * shape.states)
+        with torch.no_grad():
+            self.say.bias.fill_(-3.0)  # most keys are silent
+
+    def shares(self, states: Tensor) -> Tensor:
+        """Log-probabilities (..., 1 + states, 88): silent, struck, held."""
+        return logged(self._logits(states))
+
+    def _logits(self, states: Tensor) -> Tensor:
+        said = self.say(states).float()
+        return said.view(*said.shape[:-1], self.shape.states, KEYS)
+
+    def surprise(self, states: Tensor, cells: Tensor) -> Tensor:
+        """As promised by `Head`."""
+        return key_surprise(self.shares(states), cells)
+
+    def drawn(self, state: Tensor, asked: Asked) -> Tensor:
+        """As promised by `Head`; the nucleus means nothing for a choice of two."""
+        return drawn_keys(self._logits(state) / asked.temperature, asked)
+
+
+def logged(logits: Tensor) -> Tensor:
+    """Logits (..., states, 88) against silence -> log-probabilities (..., 1 + states, 88)."""
+    return pad(logits, (0, 0, 1, 0)).log_softmax(-2)
+
+
+def key_surprise(shares: Tensor, cells: Tensor) -> Tensor:
+    """Nats (frames,) of cells (frames, 88) under log-probabilities (frames, 1 + states, 88)."""
+    choice = (cells.long() - SILENT).clamp(0, shares.shape[-2] - 1)
+    return -shares.gather(-2, choice.unsqueeze(-2)).squeeze(-2).sum(-1)
+
+
+def drawn_keys(logits: Tensor, asked: Asked) -> Tensor:
+    """Cells (batch, 88), each key for itself, of logits (batch, states, 88) against silence."""
+    states = logits.shape[1]
+    logits = logits.masked_fill(~asked.free.view(-1, states, KEYS), -torch.inf)
+    shares = pad(logits, (0, 0, 1, 0)).softmax(1)
+    shares[:, 0] = shares[:, 0].masked_fill(asked.must, 0)
+    shares = shares / shares.sum(1, keepdim=True).clamp(min=1e-30)
+    passed = shares.cumsum(1)[:, :-1] <= asked.chance[:, None, :KEYS]
+    return SILENT + passed.sum(1)
+
+
+class Joint(Head):
+    """Note after note, from the highest to the lowest, then an end: p(chord) = p(first) p(second | first) ...
+
+    As each chord has one order only, this is an exact likelihood of the set of its notes. What is known of the notes
+    above is the sum of their vectors, as in NADE (Larochelle and Murray, 2011), and the lowest of them.
+    """
+
+    def __init__(self, units: int, shape: RollShape) -> None:
+        super().__init__()
+        self.shape = shape
+        tokens = 1 + KEYS * shape.states  # 0 ends the frame
+        self.above, self.last = nn.Embedding(tokens, units), nn.Embedding(tokens, units)
+        with torch.no_grad():
+            self.above.weight.mul_(0.1)
+            self.last.weight.mul_(0.1)
+        self.of, self.think, self.say = nn.Linear(units, units), nn.Linear(units, units), nn.Linear(units, tokens)
+
+    def _below(self, lowest: Tensor) -> Tensor:
+        """Which tokens may follow, bool (rows, tokens), where key `lowest` (rows,) was the last; 88: none was."""
+        keys = torch.arange(KEYS, device=lowest.device).repeat(self.shape.states)
+        return pad(keys < lowest[:, None], (1, 0), value=True)
+
+    def surprise(self, states: Tensor, cells: Tensor) -> Tensor:
+        """As promised by `Head`."""
+        tokens = chain(cells, self.shape)
+        before = pad(tokens[:, :-1], (1, 0))
+        there = (tokens > 0) | (torch.arange(tokens.shape[1], device=tokens.device) == (tokens > 0).sum(1)[:, None])
+        known = self.of(states)[:, None] + self._known(before).cumsum(1) + self.last(before)
+        keys = torch.where(before[there] > 0, (before[there] - 1) % KEYS, KEYS)
+        logits = self._say(known[there]).float().masked_fill(~self._below(keys), -torch.inf)
+        nats = -logits.log_softmax(-1).gather(-1, tokens[there][:, None])[:, 0]
+        each: Tensor = nats.new_zeros(tokens.shape).masked_scatter(there, nats)
+        return each.sum(1)
+
+    def _known(self, tokens: Tensor) -> Tensor:
+        return self.above(tokens) * (tokens > 0)[..., None]
+
+    def _say(self, known: Tensor) -> Tensor:
+        share = self.shape.dropout
+        thought = dropout(relu(known), share, self.training)
+        said: Tensor = self.say(dropout(relu(self.think(thought)), share, self.training))
+        return said
+
+    def drawn(self, state: Tensor, asked: Asked) -> Tensor:
+        """As promised by `Head`."""
+        batch = len(state)
+        known, last = self.of(state), state.new_zeros(batch, dtype=torch.long)
+        lowest = torch.full_like(last, KEYS)
+        going, cells = torch.ones_like(last, dtype=torch.bool), torch.full_like(asked.must, SILENT, dtype=torch.long)
+        places = torch.arange(KEYS, device=state.device)
+        most = max(self.shape.most, int(asked.must.sum(1).max()))
+        for turn in range(most + 1):
+            logits = self._say(known + self.last(last)).float() / asked.temperature
+            owed = asked.must & (places < lowest[:, None])
+            highest = torch.where(owed, places, -1).amax(1)  # of what must still come: nothing below it may come first
+            fits = (places >= highest[:, None]).repeat(1, self.shape.states) & asked.free
+            full = turn >= self.shape.most - owed.sum(1)  # no room but for what must still come
+            fits &= ~full[:, None] | owed.repeat(1, self.shape.states)
+            allowed = torch.cat([highest[:, None] < 0, fits], 1) & self._below(lowest)
+            allowed[:, 0] |= ~allowed.any(1)
+            token = pick(logits.masked_fill(~allowed, -torch.inf), asked.chance[:, turn], asked.nucleus)
+            token = torch.where(going, token, 0)
+            going = token > 0
+            if not bool(going.any()):
+                break
+            key = (token - 1) % KEYS
+            lowest = torch.where(going, key, lowest)
+            known, last = known + self._known(token), token
+            written = torch.where(going, STRUCK + torch.div(token - 1, KEYS, rounding_mode="floor"), SILENT)
+            cells.scatter_reduce_(1, key.clamp(min=0)[:, None], written[:, None], "amax")
+        return cells
+
+
+def chain(cells: Tensor, shape: RollShape) -> Tensor:
+    """Cells (frames, 88) -> tokens (frames, most notes + 1), from the highest note on, zeros behind."""
+    there = (cells == STRUCK) | (cells == HELD)
+    most = int(there.sum(1).max()) if len(cells) else 0
+    places = torch.arange(1, KEYS + 1, device=cells.device)
+    keys = torch.where(there, places, 0).topk(most, 1).values if most else cells.new_zeros(len(cells), 0).long()
+    if shape.holds and most:
+        held = (cells == HELD).gather(1, (keys - 1).clamp(min=0)) & (keys > 0)
+        keys = keys + KEYS * held
+    return pad(keys, (0, 1))
+
+
+def pick(logits: Tensor, chance: Tensor, nucleus: float) -> Tensor:
+    """A choice for each row of logits (batch, choices), by one number from 0 up to 1 each (batch,).
+
+    nucleus: only the likeliest that together have this share are drawn from (Holtzman et al., 2020).
+    """
+    shares, order = logits.softmax(-1).sort(-1, descending=True)
+    if nucleus < 1:
+        shares = shares.masked_fill(shares.cumsum(-1) - shares >= nucleus, 0)
+    passed = shares.cumsum(-1)
+    place = (passed <= chance[:, None] * passed[:, -1:]).sum(-1).clamp(max=logits.shape[-1] - 1)
+    likely = (shares > 0).sum(-1) - 1  # rounding must not lead to what is not allowed
+    return order.gather(-1, torch.minimum(place, likely)[:, None])[:, 0]
+
+
+class Body(nn.Module):
+    """Frames (batch, frames, units) -> what is known after each of them, of the same shape."""
+
+    @abstractmethod
+    def forward(self, frames: Tensor) -> Tensor:
+        """All frames at once; each knows itself and those before it."""
+
+    @abstractmethod
+    def step(self, frame: Tensor, past: Any) -> tuple[Tensor, Any]:
+        """One frame (batch, units) and what `step` kept of those before (None: there were none); and what is kept."""
+
+
+class Recurrent(Body):
+    """Layers of LSTM (Hochreiter and Schmidhuber, 1997), added to what went in."""
+
+    def __init__(self, units: int, layers: int, share: float) -> None:
+        super().__init__()
+        self.share = share
+        self.layers = nn.LSTM(units, units, layers, batch_first=True, dropout=share if layers > 1 else 0.0)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """As promised by `Body`."""
+        return frames + dropout(self.layers(frames)[0], self.share, self.training)
+
+    def step(self, frame: Tensor, past: Any) -> tuple[Tensor, Any]:
+        """As promised by `Body`."""
+        found, kept = self.layers(frame[:, None], past)
+        return frame + found[:, 0], kept
+
+
+class Transformer(Body):
+    """Blocks of causal attention that know how far apart frames are: rotary places (Su et al., 2021)."""
+
+    def __init__(self, units: int, layers: int, share: float) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(Layer(units, share) for _ in range(2 * layers))
+        self.last = nn.LayerNorm(units)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """As promised by `Body`."""
+        turns = rotations(frames.shape[1], HEADS, frames.device)
+        for layer in self.layers:
+            frames = layer(frames, turns, None)[0]
+        found: Tensor = self.last(frames)
+        return found
+
+    def step(self, frame: Tensor, past: Any) -> tuple[Tensor, Any]:
+        """As promised by `Body`."""
+        before = past[0][0].shape[2] if past else 0
+        turns = rotations(before + 1, HEADS, frame.device)
+        frame, kept = frame[:, None], []
+        for place, layer in enumerate(self.layers):
+            here = past[place] if past else (frame.new_zeros(0),) * 2
+            frame, keep = layer(frame, (turns[0][before:], turns[1][before:]), here if past else ())
+            kept.append(keep)
+        return self.last(frame)[:, 0], kept
+
+
+class Layer(nn.Module):
+    """Attention to what was before, then two linear layers; each is added to what went in."""
+
+    def __init__(self, units: int, share: float) -> None:
+        super().__init__()
+        self.share = share
+        self.before, self.between = nn.LayerNorm(units), nn.LayerNorm(units)
+        self.ask, self.answer = nn.Linear(units, 3 * units), nn.Linear(units, units)
+        self.wide, self.narrow = nn.Linear(units, 4 * units), nn.Linear(4 * units, units)
+
+    def forward(self, frames: Tensor, turns: tuple[Tensor, Tensor], past: Any) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Frames (batch, n, units) -> the same, and their keys and contents; past: those of frames before them."""
+        batch, count, units = frames.shape
+        asked = self.ask(self.before(frames)).view(batch, count, 3, units // HEADS, HEADS).permute(2, 0, 3, 1, 4)
+        query, keys, contents = turned(asked[0], turns), turned(asked[1], turns), asked[2]
+        if past:
+            keys, contents = torch.cat((past[0], keys), 2), torch.cat((past[1], contents), 2)
+        found = scaled_dot_product_attention(query, keys, contents, is_causal=past is None)
+        found = self.answer(found.transpose(1, 2).reshape(batch, count, units))
+        frames = frames + dropout(found, self.share, self.training)
+        thought = self.narrow(relu(self.wide(self.between(frames))))
+        return frames + dropout(thought, self.share, self.training), (keys, contents)
+
+
+class Composer(nn.Module):
+    """A body under a head. Also what `composing.py` needs to write frame after frame."""
+
+    def __init__(self, name: str, shape: RollShape) -> None:
+        super().__init__()
+        units, layers = SIZES[shape.size]
+        self.shape = shape
+        self.into = nn.Linear(KEYS * shape.states, units)
+        self.start = nn.Parameter(torch.zeros(units))
+        self.body: Body = (Transformer if name == "transformer" else Recurrent)(units, layers, shape.dropout)
+        self.head: Head = (Joint if shape.joint else Independent)(units, shape)
+
+    def forward(self, cells: Tensor) -> tuple[Tensor, Tensor]:
+        """The cells (batch, frames, 88), and nats (batch, frames) of each frame given those before; 0 for padding."""
+        frames = dropout(self.into(sounds(cells[:, :-1], self.shape)), self.shape.dropout, self.training)
+        first = self.start.to(frames.dtype).expand(len(cells), 1, -1)
+        states = self.body(torch.cat([first, frames], 1))
+        there = cells[:, :, 0] > 0
+        nats = self.head.surprise(states[there], cells[there])
+        return cells, nats.new_zeros(there.shape).masked_scatter(there, nats)
+
+    def step(self, cells: Tensor | None, batch: int, past: Any) -> tuple[Tensor, Any]:
+        """What is known of the next frame (batch, units) after cells (batch, 88); None: there is no frame before."""
+        if cells is None:
+            return self.body.step(self.start.expand(batch, -1), None)
+        return self.body.step(self.into(sounds(cells, self.shape)), past)
+
+    def drawn(self, state: Tensor, asked: Asked) -> Tensor:
+        """Cells (batch, 88) of the next frame."""
+        return self.head.drawn(state, asked)
+
+
+class Plain(nn.Module):
+    """Each key for itself: as often as ever ("constant"), or linear in the last frame ("linear")."""
+
+    def __init__(self, name: str, shape: RollShape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.logits = nn.Parameter(torch.full((shape.states, KEYS), -3.0))
+        self.head = nn.Linear(KEYS * shape.states, KEYS * shape.states, bias=False) if name == "linear" else None
+        if self.head is not None:
+            nn.init.zeros_(self.head.weight)
+
+    def _said(self, before: Tensor) -> Tensor:
+        if self.head is None:
+            return self.logits.float().expand(*before.shape[:-1], *self.logits.shape)
+        said: Tensor = self.head(sounds(before, self.shape)).float()
+        return self.logits + said.view(*said.shape[:-1], *self.logits.shape)
+
+    def forward(self, cells: Tensor) -> tuple[Tensor, Tensor]:
+        """The cells (batch, frames, 88), and nats (batch, frames) of each frame given the last one; 0 for padding."""
+        there = cells[:, :, 0] > 0
+        before = pad(cells[:, :-1], (0, 0, 1, 0))
+        nats = key_surprise(logged(self._said(before[there])), cells[there])
+        return cells, nats.new_zeros(there.shape).masked_scatter(there, nats)
+
+    def step(self, cells: Tensor | None, batch: int, past: Any) -> tuple[Tensor, Any]:
+        """The last frame itself."""
+        return (self.logits.new_zeros(batch, KEYS).long() if cells is None else cells), None
+
+    def drawn(self, state: Tensor, asked: Asked) -> Tensor:
+        """Cells (batch, 88) of the next frame."""
+        return drawn_keys(self._said(state) / asked.temperature, asked)
+
+
+def build(name: str, shape: RollShape) -> Composer | Plain:
+    """The network called "recurrent", "transformer", "linear" or "constant"."""
+    return Plain(name, shape) if name in ("linear", "constant") else Composer(name, shape)
