@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from matinee.core.errors import DataError, SettingsError
@@ -38,7 +38,7 @@ class Listing:
 
     root: the folder that the names are relative to, or the zip whose entries number `places` they are.
     labels: places in `classes`; splits: -1 not said, 0 train, 1 valid, 2 test; groups: -1 none.
-    stamp: hex digest of names, sizes and times of all files.
+    stamp: hex digest of names, sizes and times of all files. what: one of those files, in a word.
     """
 
     root: str
@@ -51,6 +51,7 @@ class Listing:
     stamp: str = ""
     archive: bool = False
     places: list[int] = field(default_factory=list)
+    what: str = "picture"
 
 
 def list_folder(root: str) -> Listing:
@@ -66,6 +67,16 @@ def list_folder(root: str) -> Listing:
 def list_zip(path: str) -> Listing:
     """The class folders in a zip, one folder around all of them stepped over. Raises DataError."""
     listing = Listing(path, archive=True)
+    places = entries_of(listing)
+    pictures = sift(sorted(places), listing.entries)
+    arrange(listing, pictures, steps_over(pictures))
+    listing.places = [places[name] for name in listing.names]
+    return listing
+
+
+def entries_of(listing: Listing) -> dict[str, int]:
+    """Name -> place of every entry of a zip that may be read; sets the stamp. Raises DataError."""
+    path = listing.root
     try:
         state = os.stat(path)  # noqa: PTH116
         with zipfile.ZipFile(path) as archive:
@@ -83,10 +94,7 @@ def list_zip(path: str) -> Listing:
             listing.entries.append(Entry(printable(name), *refusal))
         else:
             places[name] = place
-    pictures = sift(sorted(places), listing.entries)
-    arrange(listing, pictures, _steps(pictures))
-    listing.places = [places[name] for name in listing.names]
-    return listing
+    return places
 
 
 def digest(lines: Iterable[str]) -> str:
@@ -94,21 +102,23 @@ def digest(lines: Iterable[str]) -> str:
     return hashlib.sha256("\0\n".join(lines).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def sift(names: Sequence[str], entries: list[Entry]) -> list[str]:
-    """The names that are pictures by their ending; the rest goes to the entries as "ignored"."""
+def sift(
+    names: Sequence[str], entries: list[Entry], endings: Container[str] = EXTENSIONS, what: str = "picture"
+) -> list[str]:
+    """The names that are pictures (or `what`) by their ending; the rest goes to the entries as "ignored"."""
     pictures: list[str] = []
     for name in names:
         dot = name.rfind(".")
-        if name[dot:].lower() in EXTENSIONS and "/." not in name and name[:1] != "." and name[:9] != "__MACOSX/":
+        if name[dot:].lower() in endings and "/." not in name and name[:1] != "." and name[:9] != "__MACOSX/":
             pictures.append(name)
         elif "/." in name or name[:1] == "." or name[:9] == "__MACOSX/":
             entries.append(Entry(printable(name), "ignored", "a hidden file"))
         else:
-            entries.append(Entry(printable(name), "ignored", "not a picture by the ending of its name"))
+            entries.append(Entry(printable(name), "ignored", f"not a {what} by the ending of its name"))
     return pictures
 
 
-def arrange(listing: Listing, pictures: Sequence[str], steps: int) -> None:
+def arrange(listing: Listing, pictures: Sequence[str], steps: int, expected: str = EXPECTED) -> None:
     """Fills names, labels, splits and classes from names like train/cat/1.jpg, `steps` folders stepped over.
 
     Raises DataError where no picture lies in a class folder.
@@ -117,7 +127,7 @@ def arrange(listing: Listing, pictures: Sequence[str], steps: int) -> None:
     paths = [folder.split("/") if folder else [] for folder in folders]
     divided = _is_divided(paths, steps)
     # Thousands of pictures share a folder, and with it the verdict.
-    verdicts = {folder: _judge(path, steps, divided) for folder, path in zip(folders, paths, strict=True)}
+    verdicts = {folder: _judge(path, steps, divided, listing.what) for folder, path in zip(folders, paths, strict=True)}
     labels: list[str] = []
     for name in pictures:
         split, label, kind = verdicts[name.rpartition("/")[0]]
@@ -128,9 +138,11 @@ def arrange(listing: Listing, pictures: Sequence[str], steps: int) -> None:
             listing.splits.append(split)
             labels.append(label)
     if not labels:
-        what = f"{len(pictures):,} pictures, but none in a class folder" if pictures else "no pictures"
+        what = f"no {listing.what}s"
+        if pictures:
+            what = f"{len(pictures):,} {listing.what}s, but none in a class folder"
         root = printable(os.path.basename(os.path.normpath(listing.root))) or "."  # noqa: PTH119
-        raise DataError(f"{printable(listing.root)} has {what}: {EXPECTED.format(root=root)}")
+        raise DataError(f"{printable(listing.root)} has {what}: {expected.format(root=root)}")
     name_classes(listing, labels)
 
 
@@ -172,7 +184,7 @@ def _is_divided(folders: Sequence[Sequence[str]], steps: int) -> bool:
     return any(SPLIT_WORDS[top] == TRAIN for top in named & with_classes)
 
 
-def _judge(path: Sequence[str], steps: int, divided: bool) -> tuple[int, str, str]:
+def _judge(path: Sequence[str], steps: int, divided: bool, one: str) -> tuple[int, str, str]:
     """(split, label, "") of the pictures in a folder, or (-1, the reason, the ledger's word)."""
     depth, split = steps, -1
     if divided and len(path) > steps:
@@ -181,11 +193,11 @@ def _judge(path: Sequence[str], steps: int, divided: bool) -> tuple[int, str, st
             return -1, "outside the folders train, val and test", "ignored"
         split, depth = said, steps + 1
     if len(path) <= depth:
-        return -1, "the picture lies in no class folder", "no-label"
+        return -1, f"the {one} lies in no class folder", "no-label"
     return split, path[depth], ""
 
 
-def _steps(pictures: Sequence[str]) -> int:
+def steps_over(pictures: Sequence[str]) -> int:
     """How many folders stand around everything: one where all pictures lie deeper in a single folder of any name."""
     tops = {name.split("/", 1)[0] for name in pictures}
     if len(tops) != 1 or next(iter(tops)).lower() in SPLIT_WORDS:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
+from itertools import groupby
 from typing import assert_never
 
-from matinee.core.pieces import Bars, Code, Film, Gallery, Lines, Matrix, Piece, Section, Table, Text, Words
+from matinee.core.pieces import Bars, Code, Film, Gallery, Lines, Matrix, Piece, Section, Sound, Table, Text, Words
 from matinee.report.charts import bars, lines
 from matinee.report.films import film
 from matinee.report.pictures import gallery
+from matinee.report.sounds import sounds
 from matinee.report.tables import matrix, table
 from matinee.report.words import plural, safe, safe_lines
 
@@ -18,7 +20,9 @@ CONTENTS_FROM = 5
 MOST_CODE_LINES = 400
 SHORT_CODE_LINES = 12
 
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:; base-uri 'none'; form-action 'none'"
+)
 
 
 def page(title: str, lead: str, sections: Sequence[Section], *, facts: Mapping[str, str] = {}) -> str:
@@ -79,6 +83,8 @@ def draw(piece: Piece) -> str:
             return gallery(piece)
         case Film():
             return film(piece)
+        case Sound():
+            return sounds([piece])
         case Code():
             return _code(piece)
         case Words():
@@ -120,16 +126,16 @@ def _section(place: int, section: Section) -> str:
 
 
 def _pieces(pieces: Sequence[Piece]) -> str:
-    """The pieces one under the other; charts that follow each other stand side by side where there is room."""
+    """The pieces one under the other; charts or sounds that follow each other side by side where there is room."""
     parts: list[str] = []
-    charts: list[str] = []
-    for piece in pieces:
-        if isinstance(piece, Lines):
-            charts.append(lines(piece))
-            continue
-        parts += [_side_by_side(charts), draw(piece)]
-        charts = []
-    return "\n".join(part for part in [*parts, _side_by_side(charts)] if part)
+    for kind, some in groupby(pieces, lambda piece: type(piece) if isinstance(piece, Lines | Sound) else None):
+        if kind is Sound:
+            parts.append(sounds([piece for piece in some if isinstance(piece, Sound)]))
+        elif kind is Lines:
+            parts.append(_side_by_side([draw(piece) for piece in some]))
+        else:
+            parts += [draw(piece) for piece in some]
+    return "\n".join(part for part in parts if part)
 
 
 def _side_by_side(charts: Sequence[str]) -> str:

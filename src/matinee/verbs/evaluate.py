@@ -17,7 +17,7 @@ from matinee.core.evaluation import LINEAR, TRIVIAL, Evaluation, names_of
 from matinee.core.examples import Examples
 from matinee.core.meter import Meter, Rows, Score, intervals, margin
 from matinee.core.model import Model, load
-from matinee.core.pieces import Gallery, Picture, Piece, Section, Table, Words
+from matinee.core.pieces import Gallery, Picture, Piece, Section, Sound, Table, Words
 from matinee.core.progress import Progress
 from matinee.core.reading import task_name
 from matinee.core.runs import Run
@@ -182,6 +182,9 @@ def _together(drawn: Sequence[Piece], remarks: Sequence[str]) -> list[Piece]:
     if any(isinstance(piece, Words) for piece in drawn):
         told = zip(drawn, remarks, strict=True)
         return [replace(p, caption=r or p.caption) if isinstance(p, Words) else p for p, r in told]
+    if any(isinstance(piece, Sound) for piece in drawn):
+        told = zip(drawn, remarks, strict=True)
+        return [replace(p, words=r or p.words) if isinstance(p, Sound) else p for p, r in told]
     for piece, remark in zip(drawn, remarks, strict=True):
         if not isinstance(piece, Gallery) or len(piece.pictures) != 1:
             return list(drawn)

@@ -1,0 +1,290 @@
+"""One sound, from whatever bytes it came in, to 16-bit samples of one channel at a given rate.
+
+What the header says is checked before any sample is decoded, decoding goes block by block, and whatever is wrong with
+a file comes out as SoundError, never as another exception. Needs `matinee[audio]` (soundfile for the formats, soxr for
+the rates), which is imported where it is used.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from matinee.core.errors import DataError
+
+EXTENSIONS: Final = frozenset(
+    (
+        *(".wav", ".wave", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".aifc", ".au", ".snd"),
+        *(".caf", ".w64", ".rf64", ".sph", ".voc"),
+    )
+)
+LOWEST_RATE: Final = 1_000
+HIGHEST_RATE: Final = 768_000
+"""Samples a second that a header may claim."""
+MOST_CHANNELS: Final = 64
+SHORTEST: Final = 0.02
+"""Seconds: less than one frame of a spectrogram."""
+SILENT: Final = 3
+"""Of 32,767: a sound that never goes further from its mean is silence, dither included."""
+BLOCK: Final = 1 << 20
+"""Numbers that are decoded at a time."""
+_DAMAGED: Final = 0.02
+"""Share of a sound that may be missing at its end before that is told: some encoders pad."""
+
+Samples = np.ndarray[Any, np.dtype[np.int16]]
+Raw = str | Path | bytes | tuple[Any, int]
+
+
+class SoundError(DataError):
+    """One sound that cannot be used; `kind` is the ledger's word for why."""
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of itself. frames: samples of each channel. cut: frames that should be there and are not."""
+
+    rate: int
+    frames: int
+    channels: int
+    cut: int = 0
+
+    @property
+    def seconds(self) -> float:
+        """Length."""
+        return self.frames / self.rate
+
+
+def needs() -> tuple[Any, Any]:
+    """The modules soundfile and soxr. Raises DataError, naming what to install, where one is missing."""
+    try:
+        import soundfile
+        import soxr
+    except ImportError as error:
+        raise DataError(f"sounds need the package {error.name}: pip install 'matinee[audio]'.") from error
+    return soundfile, soxr
+
+
+def probe(raw: Raw) -> Header:
+    """What the header of a file says, checked. Raises SoundError."""
+    if isinstance(raw, tuple):
+        return Header(raw[1], *_of_array(raw).shape)
+    with _opened(raw) as file:
+        return _header(file, raw)
+
+
+def decode(raw: Raw, rate: int, seconds: float) -> tuple[Samples, str]:
+    """int16 (samples,) at `rate`, and what of the sound is missing, in words ("" where it is whole).
+
+    raw: a path, the bytes of a file, or (array, its rate): float from -1 to 1 or int16, (samples,) or (samples,
+    channels). Channels are averaged. Louder than full scale, as floats can be, is scaled down to it. At most `seconds`
+    are decoded; the rest is not looked at.
+
+    Raises SoundError, its `kind` one of "missing", "forbidden", "empty", "truncated", "unreadable".
+    """
+    header, parts = (_from_array if isinstance(raw, tuple) else _from_file)(raw, 0, round_up(seconds))
+    return _finished(parts, header, rate, seconds), _missing(header, parts, seconds)
+
+
+def excerpts(raw: Raw, rate: int, seconds: float, count: int) -> Samples:
+    """int16 (samples,) at `rate`: the sound, or `count` excerpts of `seconds` each, evenly spaced, where it is longer.
+
+    A long recording is looked at all along, and no more of it is decoded than is answered for. Raises SoundError.
+    """
+    header = probe(raw)
+    if header.seconds <= seconds * count:
+        return decode(raw, rate, seconds * count)[0]
+    window, starts = round(seconds * rate), np.linspace(0, header.seconds - seconds, count)
+    found = np.zeros(window * count, np.int16)
+    for place, start in enumerate(starts):
+        read = _from_array if isinstance(raw, tuple) else _from_file
+        header, parts = read(raw, round(start * header.rate), seconds)
+        some = _finished(parts, header, rate, seconds)[:window]
+        found[place * window : place * window + len(some)] = some
+    return found
+
+
+def round_up(seconds: float) -> float:
+    """A little more than asked for, so that resampling has what it looks at beyond the end."""
+    return seconds + 0.05
+
+
+def is_silent(samples: Samples) -> bool:
+    """Whether there is nothing to hear: every sample is the mean, or as good as."""
+    return not len(samples) or bool(np.abs(samples - float(samples.mean())).max() <= SILENT)
+
+
+def _from_file(raw: Any, start: int, seconds: float) -> tuple[Header, list[Any]]:
+    """The header, and float32 (frames,) blocks of the mean of all channels from frame `start` on."""
+    with _opened(raw) as file:
+        header = _header(file, raw)
+        if header.frames == 0:
+            kind = "truncated" if header.cut or _is_ogg(raw) else "empty"
+            raise SoundError(kind, "there is no sound in the file")
+        if start:
+            file.seek(min(start, header.frames - 1))
+        wanted = round(seconds * header.rate)
+        block, parts = max(1, BLOCK // header.channels), list[Any]()
+        while wanted > 0:
+            try:
+                some = file.read(min(block, wanted), dtype="float32", always_2d=True)
+            except (RuntimeError, ValueError) as error:
+                if not parts:
+                    raise SoundError("truncated", f"it cannot be decoded to its end ({_words(error)})") from error
+                break
+            if not len(some):
+                break
+            parts.append(some[:, 0] if some.shape[1] == 1 else some.mean(1))
+            wanted -= len(some)
+    return header, parts
+
+
+def _from_array(raw: Any, start: int, seconds: float) -> tuple[Header, list[Any]]:
+    values, rate = _of_array(raw), raw[1]
+    some = values[start : start + round(seconds * rate)]
+    whole = some.astype(np.float32) / 32768 if values.dtype.kind in "iu" else some.astype(np.float32)
+    return Header(rate, *values.shape), [whole.mean(1)]
+
+
+def _of_array(raw: tuple[Any, int]) -> np.ndarray[Any, Any]:
+    values, rate = np.asarray(raw[0]), raw[1]
+    _check_rate(rate)
+    if values.ndim not in (1, 2) or (values.dtype != np.int16 and values.dtype.kind != "f"):
+        raise SoundError(
+            "unreadable",
+            f"an array of {values.dtype} {values.shape} is no sound: float or int16, (samples,) or (samples, channels)",
+        )
+    return values if values.ndim == 2 else values[:, None]
+
+
+def _finished(parts: list[Any], header: Header, rate: int, seconds: float) -> Samples:
+    """The blocks as int16 at the wanted rate."""
+    wave = np.concatenate(parts) if parts else np.zeros(0, np.float32)
+    if not np.isfinite(wave).all():
+        raise SoundError("unreadable", "the sound has values that are no numbers")
+    if len(wave) < SHORTEST * header.rate:
+        raise SoundError(
+            "empty", f"{1000 * len(wave) / header.rate:.0f} ms are too short: {1000 * SHORTEST:.0f} at least"
+        )
+    if rate != header.rate:
+        wave = needs()[1].resample(wave, header.rate, rate, quality="HQ")
+    wave = wave[: max(1, round(seconds * rate))]
+    loudest = float(np.abs(wave).max(initial=0.0))
+    scale = 32767.0 / max(1.0, loudest)
+    samples: Samples = np.rint(wave * scale).astype(np.int16)
+    return samples
+
+
+def _missing(header: Header, parts: list[Any], seconds: float) -> str:
+    """What is not there of what the header promised."""
+    there = sum(map(len, parts))
+    wanted = min(header.frames + header.cut, round(seconds * header.rate))
+    if there >= (1 - _DAMAGED) * wanted:
+        return ""
+    return (
+        f"it ends too early: {there / header.rate:.2f} of {(header.frames + header.cut) / header.rate:.2f} s are there"
+    )
+
+
+@contextmanager
+def _opened(raw: Any) -> Iterator[Any]:
+    """The sound file, open. Raises SoundError."""
+    soundfile, _ = needs()
+    source: Any = io.BytesIO(raw) if isinstance(raw, bytes) else os.fspath(raw)
+    if isinstance(raw, bytes):
+        if not raw:
+            raise SoundError("empty", "the file has no bytes")
+    else:
+        _look(source)
+    try:
+        file = soundfile.SoundFile(source)
+    except (RuntimeError, TypeError, ValueError, OSError) as error:
+        if "extension" in str(error) or isinstance(error, TypeError):
+            raise SoundError("unreadable", "a headerless file does not say what it holds: save it as WAV") from error
+        raise SoundError("unreadable", f"it is no sound file, or a broken one ({_words(error)})") from error
+    try:
+        yield file
+    except (RuntimeError, OSError) as error:
+        raise SoundError("unreadable", f"it cannot be decoded ({_words(error)})") from error
+    finally:
+        file.close()
+
+
+def _look(path: str) -> None:
+    """Raises SoundError where there is no plain file, or an empty one, to be read."""
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
+    except FileNotFoundError:
+        raise SoundError("missing", "there is no such file") from None
+    except PermissionError:
+        raise SoundError("forbidden", "no permission to read it") from None
+    except (OSError, ValueError) as error:
+        raise SoundError("unreadable", f"it cannot be read: {error}") from error
+    try:
+        state = os.fstat(handle)
+    finally:
+        os.close(handle)
+    if not (state.st_mode & 0o170000) == 0o100000:
+        raise SoundError("unreadable", "it is not a file")
+    if not state.st_size:
+        raise SoundError("empty", "the file has no bytes")
+
+
+def _header(file: Any, raw: Any) -> Header:
+    rate, channels, frames = int(file.samplerate), int(file.channels), max(0, int(file.frames))
+    _check_rate(rate)
+    if not 1 <= channels <= MOST_CHANNELS:
+        raise SoundError("unreadable", f"its header speaks of {channels:,} channels: up to {MOST_CHANNELS}")
+    return Header(rate, frames, channels, _cut(file, raw, frames))
+
+
+def _check_rate(rate: int) -> None:
+    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+        span = f"from {LOWEST_RATE:,} to {HIGHEST_RATE:,}"
+        raise SoundError("unreadable", f"its header says {rate:,} samples a second, which cannot be: {span}")
+
+
+def _cut(file: Any, raw: Any, frames: int) -> int:
+    """Frames that a WAV file promises beyond its end; the decoder passes over that in silence."""
+    if file.format not in ("WAV", "WAVEX"):
+        return 0
+    if isinstance(raw, bytes):
+        head, size = raw[:4096], len(raw)
+    else:
+        with open(raw, "rb") as source:
+            head, size = source.read(4096), os.fstat(source.fileno()).st_size
+    place, width = 12, 0
+    while place + 8 <= len(head):
+        name, length = head[place : place + 4], int(struct.unpack_from("<I", head, place + 4)[0])
+        if name == b"fmt " and place + 22 <= len(head):
+            width = int(struct.unpack_from("<H", head, place + 20)[0])  # bytes of a frame
+        if name == b"data":
+            # A program that could not go back to fill in the length leaves none, or the largest there is.
+            told = length < 0xFFFFFFFF - 4096 and length > size - place - 8
+            return max(0, length // width - frames) if told and width else 0
+        place += 8 + length + length % 2
+    return 0
+
+
+def _is_ogg(raw: Any) -> bool:
+    if isinstance(raw, bytes):
+        return raw[:4] == b"OggS"
+    with open(raw, "rb") as source:
+        return source.read(4) == b"OggS"
+
+
+def _words(error: BaseException) -> str:
+    """What the decoder says, without the address of an object in memory."""
+    words = " ".join(str(error).split())
+    return (words.rpartition(": ")[2] or words)[:200] or type(error).__name__
