@@ -39,6 +39,9 @@ BLOCK: Final = 1 << 20
 _DAMAGED: Final = 0.02
 """Share of a sound that may be missing at its end before that is told: some encoders pad."""
 
+_PAGE: Final = 65_307
+"""Bytes of an Ogg page, at most."""
+
 Samples = np.ndarray[Any, np.dtype[np.int16]]
 Raw = str | Path | bytes | tuple[Any, int]
 
@@ -53,12 +56,14 @@ class SoundError(DataError):
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself. frames: samples of each channel. cut: frames that should be there and are not."""
+    """What a file says of itself. frames: samples of each channel. cut: frames that should be there and are not; torn:
+    an unknown number is missing."""
 
     rate: int
     frames: int
     channels: int
     cut: int = 0
+    torn: bool = False
 
     @property
     def seconds(self) -> float:
@@ -130,7 +135,7 @@ def _from_file(raw: Any, start: int, seconds: float) -> tuple[Header, list[Any]]
     with _opened(raw) as file:
         header = _header(file, raw)
         if header.frames == 0:
-            kind = "truncated" if header.cut or _is_ogg(raw) else "empty"
+            kind = "truncated" if header.cut or header.torn else "empty"
             raise SoundError(kind, "there is no sound in the file")
         if start:
             file.seek(min(start, header.frames - 1))
@@ -190,6 +195,8 @@ def _missing(header: Header, parts: list[Any], seconds: float) -> str:
     """What is not there of what the header promised."""
     there = sum(map(len, parts))
     wanted = min(header.frames + header.cut, round(seconds * header.rate))
+    if header.torn and there < round(seconds * header.rate):
+        return f"it ends too early, after {there / header.rate:.2f} s"
     if there >= (1 - _DAMAGED) * wanted:
         return ""
     return (
@@ -246,7 +253,7 @@ def _header(file: Any, raw: Any) -> Header:
     _check_rate(rate)
     if not 1 <= channels <= MOST_CHANNELS:
         raise SoundError("unreadable", f"its header speaks of {channels:,} channels: up to {MOST_CHANNELS}")
-    return Header(rate, frames, channels, _cut(file, raw, frames))
+    return Header(rate, frames, channels, _cut(file, raw, frames), file.format == "OGG" and _is_torn(raw))
 
 
 def _check_rate(rate: int) -> None:
@@ -277,11 +284,16 @@ def _cut(file: Any, raw: Any, frames: int) -> int:
     return 0
 
 
-def _is_ogg(raw: Any) -> bool:
+def _is_torn(raw: Any) -> bool:
+    """Whether the last page of an Ogg file is not marked as the last."""
     if isinstance(raw, bytes):
-        return raw[:4] == b"OggS"
-    with open(raw, "rb") as source:
-        return source.read(4) == b"OggS"
+        tail = raw[-_PAGE:]
+    else:
+        with open(raw, "rb") as source:
+            source.seek(max(0, os.fstat(source.fileno()).st_size - _PAGE))
+            tail = source.read(_PAGE)
+    place = tail.rfind(b"OggS")
+    return not (0 <= place < len(tail) - 5 and tail[place + 5] & 4)
 
 
 def _words(error: BaseException) -> str:

@@ -56,16 +56,19 @@ def smoothed(values: Array) -> Array:
     return clipped
 
 
-SIDE: Final = 24  # bands and moments of a thumbnail
-FLAT: Final = 0.5  # nepers: a thumbnail that deviates less from its mean has nothing to compare
+SIDE: Final = 40  # bands and moments of a thumbnail, at most
+LOWER: Final = 0.75  # share of the bands that are compared: above, a copy at another rate or in a codec has nothing
+DEEP: Final = 6.9  # nepers, 30 dB: what is quieter against the loudest moment is all the same, as noise is
+FLAT: Final = 0.25  # nepers: a thumbnail that deviates less from its mean has nothing to compare
 
 
 def prints(spectra: Array) -> Array:
-    """Unit vectors (sounds, SIDE * SIDE) float32 of log power (sounds, bands, frames): thumbnails less their mean.
+    """Unit vectors (sounds, features) float32 of log power (sounds, bands, frames): thumbnails less their mean.
 
-    They forget how loud a sound was; what is 60 dB below its loudest moment is all the same. Zeros where nothing shows.
+    They forget how loud a sound was, quiet noise and the highest tones. Zeros where nothing shows.
     """
-    relative = np.maximum(spectra - spectra.max((1, 2), keepdims=True), -13.8)
+    lower = spectra[:, : max(1, round(LOWER * spectra.shape[1]))]
+    relative = np.maximum(lower - lower.max((1, 2), keepdims=True), -DEEP)
     small = _means(relative.shape[1]) @ relative @ _means(relative.shape[2]).T
     flat = small.reshape(len(small), -1).astype(np.float32)
     flat -= flat.mean(1, keepdims=True)

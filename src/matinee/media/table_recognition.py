@@ -11,6 +11,7 @@ from typing import Final
 from matinee.media.pairs import LANGUAGES
 from matinee.media.pictures import EXTENSIONS
 from matinee.media.records import SPLIT_COLUMNS, Records, glance
+from matinee.media.sounds import EXTENSIONS as SOUNDS
 from matinee.media.table_columns import CATEGORY, is_missing, kind_of
 from matinee.media.table_samples import SAMPLES
 
@@ -60,7 +61,7 @@ def _few(column: Sequence[str]) -> bool:
 
 
 def _of_another_kind(seen: Records) -> bool:
-    """Pictures, users with items, texts, sequences of letters."""
+    """Pictures, sounds, users with items, texts, sequences of letters."""
     lower = {re.sub(r"[ .-]", "_", name.lower()) for name in seen.header}
     if lower & USERS and (lower & ITEMS or sum(name.endswith("id") for name in lower) > 1):
         return True
@@ -73,7 +74,7 @@ def _of_another_kind(seen: Records) -> bool:
         said = [row[place] for row in seen.rows if not is_missing(row[place])]
         if not said:
             continue
-        if sum(Path(word).suffix.lower() in EXTENSIONS for word in said) > 0.5 * len(said):
+        if sum(Path(word).suffix.lower() in EXTENSIONS | SOUNDS for word in said) > 0.5 * len(said):
             return True
         long = sum(len(word.split()) for word in said) > WORDS * len(said)
         if (long or _written_together(said)) and len(set(said)) > 0.5 * len(said):

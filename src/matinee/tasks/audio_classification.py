@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from matinee.nets.sound_choices import SoundRecipe, SoundShape
 
 NETWORKS = ("auto", "constant", "linear", "cnn", "attention")
-NEAR = 0.995  # cosine of two thumbnails of spectrograms; docs/tasks/audio-classification.md has the figures behind it
+NEAR = 0.99  # cosine of two thumbnails of spectrograms; docs/tasks/audio-classification.md has the figures behind it
 LOOK = 1024  # training sounds that the mean and the deviation of each band are computed from
 AT_ONCE = 64  # sounds whose thumbnails are made together
 SHOWN = 8  # sounds whose saliency the report shows
