@@ -38,10 +38,12 @@ def drawn(spectrum: Array, weights: Array | None = None) -> Array:
 
 
 def piece(wave: Array, rate: int, spectrum: Array, words: str, weights: Array | None = None) -> Sound:
-    """A player with its spectrogram. wave: float (samples,) from -1 to 1."""
+    """A player with its spectrogram, both without the silence behind. wave: float (samples,) from -1 to 1."""
     last = int(np.flatnonzero(wave)[-1]) + 1 if wave.any() else len(wave)
+    frames = max(1, -(-spectrum.shape[1] * last // len(wave)))
     samples = np.rint(np.clip(wave[:last], -1, 1) * 32767).astype(np.int16)
-    return Sound(samples, rate, words, drawn(spectrum, weights))
+    picture = drawn(spectrum[:, :frames], None if weights is None else weights[:, :frames])
+    return Sound(samples, rate, words, picture)
 
 
 def smoothed(values: Array) -> Array:
