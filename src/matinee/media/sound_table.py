@@ -36,9 +36,9 @@ FORMAT: Final = 1  # of the cached folder; raised whenever what is in it changes
 LOOKED_AT: Final = 512  # headers that the rate and the window are chosen from
 USUAL_RATE: Final = 16_000  # samples a second, at most, where nobody asks for more: half of them is the highest tone
 USUAL_WINDOW: Final = 5.0  # seconds, at most
-LONGEST_FILE: Final = 4 * 3600.0  # seconds of a recording that are read
+LONGEST_FILE: Final = 3600.0  # seconds of a recording that are read
 BYTE_LIMIT: Final = 1 << 29  # of an entry in a zip, which is unpacked in memory
-AHEAD: Final = 4  # files being decoded, for each worker, before the oldest is written
+AHEAD: Final = 2  # files being decoded, for each worker, before the oldest is written
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def _hear(files: Files, row: int, rate: int) -> _Heard:
         found.digest = sha256_of(raw)
         found.samples, found.event = decode(raw, rate, LONGEST_FILE)
         if not found.event and len(found.samples) >= LONGEST_FILE * rate:
-            found.event = f"only its first {LONGEST_FILE / 3600:g} hours are read"
+            found.event = f"only its first {LONGEST_FILE / 60:.0f} minutes are read"
         if is_silent(found.samples):
             found.failure = "silent", "there is nothing to hear: every sample is the same, or as good as"
     except SoundError as error:

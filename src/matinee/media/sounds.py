@@ -98,8 +98,8 @@ def decode(raw: Raw, rate: int, seconds: float) -> tuple[Samples, str]:
 
     Raises SoundError, its `kind` one of "missing", "forbidden", "empty", "truncated", "unreadable".
     """
-    header, parts = (_from_array if isinstance(raw, tuple) else _from_file)(raw, 0, round_up(seconds))
-    return _finished(parts, header, rate, seconds), _missing(header, parts, seconds)
+    header, made = (_from_array if isinstance(raw, tuple) else _from_file)(raw, 0, round_up(seconds), rate)
+    return made.samples()[: max(1, round(seconds * rate))], _missing(header, made.frames, seconds)
 
 
 def excerpts(raw: Raw, rate: int, seconds: float, count: int) -> Samples:
@@ -114,8 +114,7 @@ def excerpts(raw: Raw, rate: int, seconds: float, count: int) -> Samples:
     found = np.zeros(window * count, np.int16)
     for place, start in enumerate(starts):
         read = _from_array if isinstance(raw, tuple) else _from_file
-        header, parts = read(raw, round(start * header.rate), seconds)
-        some = _finished(parts, header, rate, seconds)[:window]
+        some = read(raw, round(start * header.rate), seconds, rate)[1].samples()[:window]
         found[place * window : place * window + len(some)] = some
     return found
 
@@ -130,8 +129,42 @@ def is_silent(samples: Samples) -> bool:
     return not len(samples) or bool(np.abs(samples - float(samples.mean())).max() <= SILENT)
 
 
-def _from_file(raw: Any, start: int, seconds: float) -> tuple[Header, list[Any]]:
-    """The header, and float32 (frames,) blocks of the mean of all channels from frame `start` on."""
+class _Mono:
+    """One channel at one rate, made block by block: of a long recording no more than that is ever in memory."""
+
+    def __init__(self, header: Header, rate: int) -> None:
+        self._from, self.frames, self._loudest, self._parts = header.rate, 0, 1.0, list[Samples]()
+        self._stream = needs()[1].ResampleStream(header.rate, rate, 1, "float32", "HQ") if rate != header.rate else None
+
+    def add(self, block: np.ndarray[Any, Any]) -> None:
+        """Frames (frames, channels), float32. Raises SoundError."""
+        wave = block[:, 0] if block.shape[1] == 1 else block.mean(1)
+        if not np.isfinite(wave).all():
+            raise SoundError("unreadable", "the sound has values that are no numbers")
+        self.frames += len(wave)
+        self._keep(wave if self._stream is None else self._stream.resample_chunk(np.ascontiguousarray(wave)))
+
+    def _keep(self, wave: np.ndarray[Any, Any]) -> None:
+        loudest = max(self._loudest, float(np.abs(wave).max(initial=0.0)))
+        if loudest > self._loudest:
+            # What is louder than full scale brings what was there before down as well.
+            share = self._loudest / loudest
+            self._parts = [np.rint(part * share).astype(np.int16) for part in self._parts]
+            self._loudest = loudest
+        self._parts.append(np.rint(wave * (32767.0 / loudest)).astype(np.int16))
+
+    def samples(self) -> Samples:
+        """All of it. Raises SoundError where that is too short."""
+        if self.frames < SHORTEST * self._from:
+            there = f"{1000 * self.frames / self._from:.0f} ms are too short"
+            raise SoundError("empty", f"{there}: {1000 * SHORTEST:.0f} ms at least")
+        if self._stream is not None:
+            self._keep(self._stream.resample_chunk(np.zeros(0, np.float32), last=True))
+        return np.concatenate(self._parts)
+
+
+def _from_file(raw: Any, start: int, seconds: float, rate: int) -> tuple[Header, _Mono]:
+    """The header, and what there is from frame `start` on."""
     with _opened(raw) as file:
         header = _header(file, raw)
         if header.frames == 0:
@@ -139,27 +172,28 @@ def _from_file(raw: Any, start: int, seconds: float) -> tuple[Header, list[Any]]
             raise SoundError(kind, "there is no sound in the file")
         if start:
             file.seek(min(start, header.frames - 1))
-        wanted = round(seconds * header.rate)
-        block, parts = max(1, BLOCK // header.channels), list[Any]()
+        wanted, block, made = round(seconds * header.rate), max(1, BLOCK // header.channels), _Mono(header, rate)
         while wanted > 0:
             try:
                 some = file.read(min(block, wanted), dtype="float32", always_2d=True)
             except (RuntimeError, ValueError) as error:
-                if not parts:
+                if not made.frames:
                     raise SoundError("truncated", f"it cannot be decoded to its end ({_words(error)})") from error
                 break
             if not len(some):
                 break
-            parts.append(some[:, 0] if some.shape[1] == 1 else some.mean(1))
+            made.add(some)
             wanted -= len(some)
-    return header, parts
+    return header, made
 
 
-def _from_array(raw: Any, start: int, seconds: float) -> tuple[Header, list[Any]]:
-    values, rate = _of_array(raw), raw[1]
-    some = values[start : start + round(seconds * rate)]
-    whole = some.astype(np.float32) / 32768 if values.dtype.kind in "iu" else some.astype(np.float32)
-    return Header(rate, *values.shape), [whole.mean(1)]
+def _from_array(raw: Any, start: int, seconds: float, rate: int) -> tuple[Header, _Mono]:
+    values = _of_array(raw)
+    some = values[start : start + round(seconds * raw[1])]
+    header = Header(raw[1], *values.shape)
+    made = _Mono(header, rate)
+    made.add(some.astype(np.float32) / 32768 if values.dtype.kind in "iu" else some.astype(np.float32))
+    return header, made
 
 
 def _of_array(raw: tuple[Any, int]) -> np.ndarray[Any, Any]:
@@ -173,35 +207,14 @@ def _of_array(raw: tuple[Any, int]) -> np.ndarray[Any, Any]:
     return values if values.ndim == 2 else values[:, None]
 
 
-def _finished(parts: list[Any], header: Header, rate: int, seconds: float) -> Samples:
-    """The blocks as int16 at the wanted rate."""
-    wave = np.concatenate(parts) if parts else np.zeros(0, np.float32)
-    if not np.isfinite(wave).all():
-        raise SoundError("unreadable", "the sound has values that are no numbers")
-    if len(wave) < SHORTEST * header.rate:
-        raise SoundError(
-            "empty", f"{1000 * len(wave) / header.rate:.0f} ms are too short: {1000 * SHORTEST:.0f} at least"
-        )
-    if rate != header.rate:
-        wave = needs()[1].resample(wave, header.rate, rate, quality="HQ")
-    wave = wave[: max(1, round(seconds * rate))]
-    loudest = float(np.abs(wave).max(initial=0.0))
-    scale = 32767.0 / max(1.0, loudest)
-    samples: Samples = np.rint(wave * scale).astype(np.int16)
-    return samples
-
-
-def _missing(header: Header, parts: list[Any], seconds: float) -> str:
+def _missing(header: Header, there: int, seconds: float) -> str:
     """What is not there of what the header promised."""
-    there = sum(map(len, parts))
-    wanted = min(header.frames + header.cut, round(seconds * header.rate))
-    if header.torn and there < round(seconds * header.rate):
+    asked, whole = round(seconds * header.rate), header.frames + header.cut
+    if header.torn and there < asked:
         return f"it ends too early, after {there / header.rate:.2f} s"
-    if there >= (1 - _DAMAGED) * wanted:
+    if there >= (1 - _DAMAGED) * min(whole, asked):
         return ""
-    return (
-        f"it ends too early: {there / header.rate:.2f} of {(header.frames + header.cut) / header.rate:.2f} s are there"
-    )
+    return f"it ends too early: {there / header.rate:.2f} of {whole / header.rate:.2f} s are there"
 
 
 @contextmanager
