@@ -6,14 +6,16 @@ import base64
 import io
 import math
 import re
+import wave as wave_module
 from html.parser import HTMLParser
 from importlib import resources
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from matinee.core.pieces import Bars, Code, Gallery, Lines, Matrix, Picture, Piece, Section, Table, Text
+from matinee.core.pieces import Bars, Code, Gallery, Lines, Matrix, Picture, Piece, Section, Sound, Table, Text
 from matinee.report.charts import scale, segments
 from matinee.report.page import draw, page
 from matinee.report.words import number, percent, safe
@@ -353,3 +355,23 @@ def test_words_stand_out_in_light_and_dark() -> None:
                 cell = share * channels(theme[heat]) + (1 - share) * ground
                 words = channels(theme["on-deep" if level >= 7 else "ink"])
                 assert contrast(words, cell) >= 4.5, (heat, level)
+
+
+def test_sounds_are_players_that_need_nothing_else() -> None:
+    wave = (8000 * np.sin(np.arange(16_000))).astype(np.int16)
+    pieces = [
+        Sound(wave, 16_000, "a <b>tone</b>", np.zeros((8, 8, 3), np.uint8)),
+        Sound(wave, 4000),
+        Sound(wave[:0], 16_000),
+    ]
+    html = page("Sounds", "", [Section("Heard", pieces)])
+    assert html.count("<audio controls") == 2 and "media-src data:" in html and "No sound to play." in html
+    assert "a &lt;b&gt;tone" in html and "<b>tone" not in html
+    found = re.findall(r"data:audio/(mpeg|wav);base64,([A-Za-z0-9+/=]+)", html)
+    with wave_module.open(io.BytesIO(base64.b64decode(next(data for kind, data in found if kind == "wav")))) as file:
+        assert file.getframerate() == 4000 and np.array_equal(np.frombuffer(file.readframes(99_999), "<i2"), wave)
+    if find_spec("soundfile"):
+        import soundfile
+
+        heard, rate = soundfile.read(io.BytesIO(base64.b64decode(dict(found)["mpeg"])))
+        assert rate == 16_000 and 15_000 < len(heard) < 19_000

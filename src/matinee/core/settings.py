@@ -26,8 +26,8 @@ class Rule:
     """What a setting is and what it allows.
 
     low and high are inclusive. log: searched on a logarithmic scale. reading: decides what is read, so it cannot change
-    afterwards. answering: decides how an answer is given, so a trained model may be asked with another value. meant: words
-    that people try, without their digits -> the choice that comes nearest to what they mean.
+    afterwards. answering: decides how an answer is given, so a trained model may be asked with another value.
+    meant: words that people try, without their digits -> the choice that comes nearest to what they mean.
     """
 
     help: str

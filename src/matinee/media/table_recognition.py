@@ -12,6 +12,7 @@ from matinee.media.films import EXTENSIONS as FILMS
 from matinee.media.pairs import LANGUAGES
 from matinee.media.pictures import EXTENSIONS as PICTURES
 from matinee.media.records import PLAIN_ENDINGS, SPLIT_COLUMNS, Records, glance
+from matinee.media.sounds import EXTENSIONS as SOUNDS
 from matinee.media.table_columns import CATEGORY, is_missing, kind_of
 from matinee.media.table_samples import SAMPLES
 from matinee.media.walking import printable
@@ -84,7 +85,7 @@ def _few(column: Sequence[str]) -> bool:
 
 
 def _of_another_kind(seen: Records) -> bool:
-    """Pictures, films, users with items, texts, sequences of letters."""
+    """Pictures, films, sounds, users with items, texts, sequences of letters."""
     lower = {re.sub(r"[ .-]", "_", name.lower()) for name in seen.header}
     if lower & USERS and (lower & ITEMS or sum(name.endswith("id") for name in lower) > 1):
         return True
@@ -97,7 +98,7 @@ def _of_another_kind(seen: Records) -> bool:
         said = [row[place] for row in seen.rows if not is_missing(row[place])]
         if not said:
             continue
-        if sum(Path(word).suffix.lower() in PICTURES | FILMS for word in said) > 0.5 * len(said):
+        if sum(Path(word).suffix.lower() in PICTURES | FILMS | SOUNDS for word in said) > 0.5 * len(said):
             return True
         long = sum(len(word.split()) for word in said) > WORDS * len(said)
         if (long or _written_together(said)) and len(set(said)) > 0.5 * len(said):

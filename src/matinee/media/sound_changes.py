@@ -1,0 +1,68 @@
+"""What became of a source of sounds since it was read, and the sounds that a person names for prediction."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from matinee.core.errors import DataError
+from matinee.core.ledger import Entry, Listed
+from matinee.media.decoding import worker_count
+from matinee.media.picture_listing import sift
+from matinee.media.sound_listing import Wanted, listed
+from matinee.media.sound_table import Files, part_digest, sha256_of
+from matinee.media.sounds import EXTENSIONS, SoundError
+from matinee.media.walking import natural, printable, walk
+
+
+def changed_since(source: str | Path, manifest: Mapping[str, str], wanted: Wanted) -> dict[str, list[str]]:
+    """Compares the files of a source with a manifest, name -> SHA-256 in hex, by their bytes.
+
+    Returns the names under "changed", "missing" and "new", each in order. A file that can no longer be read is missing.
+    Raises DataError where the source itself cannot be read.
+    """
+    listing = listed(source, wanted)
+    files = Files(listing)
+
+    def look(row: int) -> str:
+        try:
+            return sha256_of(files(row))
+        except SoundError:
+            return ""
+
+    with ThreadPoolExecutor(worker_count()) as pool:
+        now = dict(zip(listing.names, pool.map(look, range(len(listing.names))), strict=True))
+    whole = {name: said for name, said in manifest.items() if said and not _is_part(name, manifest)}
+    return {
+        "changed": [name for name, said in whole.items() if now.get(name, "") not in ("", said.lower())],
+        "missing": [name for name in whole if not now.get(name, "")],
+        "new": [name for name in now if name not in manifest],
+    }
+
+
+def _is_part(name: str, manifest: Mapping[str, str]) -> bool:
+    """Whether it is called as a later part of a file that is there as well."""
+    file, _, number = name.rpartition("#")
+    said = manifest.get(file, "")
+    return bool(number.isdigit() and said and manifest[name] == part_digest(said, int(number) - 1))
+
+
+def list_sounds(paths: Sequence[str | Path]) -> Listed:
+    """The sounds that FILE... | FOLDER arguments mean: files as they are, of folders all sounds below, in order.
+
+    Raises DataError where a folder cannot be read or has no sounds.
+    """
+    found: dict[str, None] = {}
+    others: list[Entry] = []
+    for given in paths:
+        path = os.fspath(given)
+        if not os.path.isdir(path):  # noqa: PTH112
+            found[path] = None
+            continue
+        names = sorted(sift(walk(path).names, others, EXTENSIONS, "sound"), key=natural)
+        if not names:
+            raise DataError(f"{printable(path)}: there are no sounds in this folder.")
+        found.update((os.path.join(path, name), None) for name in names)  # noqa: PTH118
+    return Listed(found, others)

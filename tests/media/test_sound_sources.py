@@ -1,0 +1,198 @@
+"""Sources of labelled sounds: folders, zips, tables and names; what is left out, and why."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import matinee
+from matinee.core.errors import DataError, SettingsError
+from matinee.core.progress import Progress
+from matinee.core.task import Data
+from matinee.media.sound_listing import fits
+
+RATE = 4000
+
+
+def put(path: Path, pitch: float, seconds: float = 0.3, rate: int = RATE, seed: int = 0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    generator = np.random.default_rng([int(pitch), seed])
+    moments = np.arange(round(seconds * rate)) / rate
+    wave = 0.3 * np.sin(2 * np.pi * pitch * generator.uniform(0.7, 1.4) * moments)
+    soundfile.write(path, wave + generator.normal(0, 0.02, len(wave)), rate)
+
+
+def folders(root: Path, each: int = 12) -> Path:
+    for seed in range(each):
+        put(root / "low" / f"{seed}.wav", 300, seed=seed)
+        put(root / "high" / f"{seed}.flac", 900, seed=seed)
+    return root
+
+
+def read(source: Path, **settings: object) -> Data:
+    return matinee.read(source, progress=Progress(quiet=True), **settings)
+
+
+def total(data: Data) -> int:
+    return sum(map(len, data.splits().values()))
+
+
+def labels(data: Data) -> dict[str, str]:
+    names = data.task.names()
+    return {
+        data.origin.names[row]: names[label]
+        for part in data.splits().values()
+        for row, label in zip(part.rows.tolist(), data.task.labels(part).tolist(), strict=True)  # type: ignore[union-attr]
+    }
+
+
+def test_class_folders_and_a_zip_of_them(tmp_path: Path) -> None:
+    root = folders(tmp_path / "sounds")
+    data = read(root)
+    assert data.task.names() == ("high", "low") and total(data) == 24
+    assert data.task.rate == RATE and data.task.window_length == 1200  # type: ignore[attr-defined]
+    with zipfile.ZipFile(tmp_path / "sounds.zip", "w") as archive:
+        for path in sorted(root.rglob("*.*")):
+            archive.write(path, path.relative_to(tmp_path))
+    again = read(tmp_path / "sounds.zip")
+    assert labels(again) == {f"sounds/{name}": label for name, label in labels(data).items()}
+    assert sorted(again.origin.manifest.values()) == sorted(data.origin.manifest.values())
+
+
+def test_splits_that_folders_name_are_kept(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        folders(tmp_path / "sounds" / split, 6 if split == "train" else 3)
+    # The same names and sounds on both sides are the source's own affair, but are told.
+    data = read(tmp_path / "sounds")
+    assert len(data.test) == 6 and data.origin.given == {"train", "test"}
+
+
+@pytest.mark.parametrize("place", ["clips.csv", "meta/clips.csv"])
+def test_a_table_names_sounds_that_lie_elsewhere_below(tmp_path: Path, place: str) -> None:
+    for seed in range(10):
+        put(tmp_path / "data" / "audio" / f"fold{seed % 2}" / f"a{seed}.wav", 300 + 600 * (seed % 2), seed=seed)
+    table = tmp_path / "data" / place
+    table.parent.mkdir(exist_ok=True)
+    rows = [f"a{seed}.wav,{seed % 2},{'low' if seed % 2 == 0 else 'high'}" for seed in range(10)]
+    table.write_text("\n".join(["filename,fold,category", *rows, "gone.wav,0,low", "a1.wav,1,low", "a2.wav,0,", ""]))
+    for source in (tmp_path / "data", table):
+        assert fits(source) == "a table of sound files and labels"
+        data = read(source)
+        told = {entry.file: entry for entry in data.origin.entries}
+        assert told["clips.csv#12"].kind == "missing" and "no such sound" in told["clips.csv#12"].reason
+        assert told["clips.csv#13"].kind == "duplicate-row" and "another label (high)" in told["clips.csv#13"].reason
+        assert total(data) == 10 and set(labels(data).values()) == {"low", "high"}
+        groups = data.task.together(data.train)
+        assert groups is not None and set(groups) <= {0, 1}
+
+
+def test_a_table_cannot_lead_out_of_its_folder(tmp_path: Path) -> None:
+    put(tmp_path / "secret.wav", 300)
+    for seed in range(6):
+        put(tmp_path / "data" / f"a{seed}.wav", 300 + 600 * (seed % 2), seed=seed)
+    rows = [f"a{seed}.wav,{seed % 2}" for seed in range(6)]
+    absolute = f"{tmp_path / 'secret.wav'},1"
+    (tmp_path / "data" / "t.csv").write_text("\n".join(["file,label", *rows, "../secret.wav,0", absolute, ""]))
+    data = read(tmp_path / "data")
+    assert total(data) == 6 and sum(entry.kind == "missing" for entry in data.origin.entries) == 2
+
+
+def test_names_may_say_the_label_the_test_and_what_belongs_together(tmp_path: Path) -> None:
+    for seed in range(24):
+        put(tmp_path / "r" / f"{seed % 2}_p{seed % 3}_{seed // 6}.wav", 300 + 600 * (seed % 2), seed=seed)
+    with pytest.raises(DataError, match=r"in one folder.*--label-pattern.*\(2 classes: 0, 1\)"):
+        read(tmp_path / "r")
+    data = read(tmp_path / "r", label_pattern=r"^(\d)", test_pattern=r"_0\.wav$", groups=r"_(p\d)_")
+    assert data.task.names() == ("0", "1") and len(data.test) == 6
+    assert all(data.origin.names[row].endswith("_0.wav") for row in data.test.rows)
+    together = data.task.together(data.train)
+    assert together is not None and len(set(together)) <= 3
+    with pytest.raises(SettingsError, match="--label-pattern"):
+        read(tmp_path / "r", label_pattern="(")
+    with pytest.raises(DataError, match="there is no label"):
+        read(tmp_path / "r", label_pattern="x(y)")
+    with pytest.raises(DataError, match="none of 24 file names"):
+        read(tmp_path / "r", label_pattern="^.", test_pattern="x")
+
+
+def test_what_cannot_be_used_is_in_the_ledger_and_the_rest_is_learned(tmp_path: Path) -> None:
+    root = folders(tmp_path / "s")
+    (root / "low" / "empty.wav").touch()
+    (root / "low" / "words.wav").write_text("not a sound")
+    (root / "low" / "notes.txt").write_text("about these")
+    soundfile.write(root / "low" / "silent.wav", np.zeros(2000), RATE)
+    soundfile.write(root / "high" / "short.wav", np.ones(20) * 0.1, RATE)
+    put(root / "high" / "cut.wav", 900, 0.4, seed=77)
+    (root / "high" / "cut.wav").write_bytes((root / "high" / "cut.wav").read_bytes()[:1600])
+    data = read(root, task="audio-classification")
+    told = {entry.file: entry.kind for entry in data.origin.entries}
+    assert told == {
+        "low/empty.wav": "empty",
+        "low/words.wav": "unreadable",
+        "low/notes.txt": "ignored",
+        "low/silent.wav": "silent",
+        "high/short.wav": "empty",
+        "high/cut.wav": "event",
+    }
+    assert total(data) == 25
+
+
+def test_silence_may_be_a_class(tmp_path: Path) -> None:
+    root = folders(tmp_path / "s")
+    (root / "silence").mkdir()
+    for number in range(12):
+        soundfile.write(root / "silence" / f"{number}.wav", np.zeros(1000 + number), RATE)
+    data = read(root)
+    assert total(data) == 36 and data.task.silence  # type: ignore[attr-defined]
+
+
+def test_a_long_recording_becomes_examples_that_stay_together(tmp_path: Path) -> None:
+    root = folders(tmp_path / "s")
+    put(root / "low" / "long.wav", 300, 3.5, seed=5)
+    data = read(root, longest=1.0, window=0.3)
+    parts = [name for name in labels(data) if name.startswith("low/long")]
+    assert sorted(parts) == ["low/long.wav", "low/long.wav#2", "low/long.wav#3", "low/long.wav#4"]
+    where = [name for name, part in data.splits().items() for row in part.rows if "long" in data.origin.names[row]]
+    assert len(set(where)) == 1
+    assert data.task.changes(str(root), data.origin.manifest) == {"changed": [], "missing": [], "new": []}
+    (root / "low" / "long.wav").unlink()
+    put(root / "low" / "3.wav", 300, seed=99)
+    put(root / "low" / "more.wav", 300, seed=98)
+    told = data.task.changes(str(root), data.origin.manifest)
+    assert told == {"changed": ["low/3.wav"], "missing": ["low/long.wav"], "new": ["low/more.wav"]}
+
+
+def test_reading_again_opens_no_sound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = folders(tmp_path / "s")
+    first = read(root)
+    monkeypatch.setattr("matinee.media.sound_table.decode", None)
+    again = read(root)
+    assert first.digest() == again.digest() and np.array_equal(first.train.rows, again.train.rows)
+
+
+def test_copies_at_another_rate_and_loudness_stay_together(tmp_path: Path) -> None:
+    root = folders(tmp_path / "s", 4)
+    wave, _ = soundfile.read(root / "low" / "0.wav")
+    soundfile.write(root / "low" / "copy.wav", wave * 0.3, RATE)
+    data = read(root)
+    prints, threshold = data.task.fingerprint(data.train.at(np.arange(total(data))))
+    names = list(data.origin.names)
+    alike = prints @ prints.T
+    assert alike[names.index("low/0.wav"), names.index("low/copy.wav")] > threshold
+    assert alike[names.index("low/0.wav"), names.index("high/0.flac")] < threshold
+
+
+def test_what_holds_sounds_for_something_else_is_not_taken(tmp_path: Path) -> None:
+    put(tmp_path / "speech" / "84" / "1.wav", 300)
+    put(tmp_path / "speech" / "85" / "2.wav", 300)
+    (tmp_path / "speech" / "84" / "84.trans.txt").write_text("1 HELLO")
+    assert fits(tmp_path / "speech") is None
+    put(tmp_path / "lj" / "wavs" / "1.wav", 300)
+    (tmp_path / "lj" / "metadata.csv").write_text("1|hello|hello\n")
+    assert fits(tmp_path / "lj") is None
+    put(tmp_path / "loose" / "1_a.wav", 300)
+    assert fits(tmp_path / "loose") == "a folder of sounds"
