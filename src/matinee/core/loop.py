@@ -381,21 +381,20 @@ class _Training:
         if not self.now.step:
             self.progress.note(f"no step is made{shown}")
             return
-        rate = f"  {row['examples_per_second']:,.0f} examples/s"
-        self.progress.note(f"epoch {row['epoch']:>3.0f}  loss {row['loss']:.4f}{shown}{rate}")
+        epoch, rate = f"{row['epoch']:>3.0f}", f"{row['examples_per_second']:,.0f} examples/s"
+        self.progress.note(f"epoch {epoch}  loss {row['loss']:.4f}{shown}  {rate}")
 
     def _figure(self, value: float) -> str:
         return figure(value, bool(self.data.task.meter().shares([self.select])))
 
     def _draw(self) -> None:
         now, per_step = self.now, self._per_step()
-        rate = self._rate(per_step)
         loss = self.loss_sum.item() / max(1, self.loss_count) / self.team.share
-        best = f"  best {self.select} {self._figure(now.best)}" if now.best is not None else ""
+        best = "" if now.best is None else f"  best {self.select} {self._figure(now.best)}"
         epochs = now.epoch + math.ceil((now.batch + now.plan.left) / now.plan.steps_per_epoch)
         settled = now.plan.wanted is not None or now.plan.events
         dearer = outlook(self.data.task.effort, self.probe[2], now.plan.share)
         left = f"  {seconds(now.plan.left * per_step * dearer)} left" if settled else "  measuring the speed"
         self.progress.live(
-            f"epoch {now.epoch + 1}{f'/{epochs}' * bool(settled)}  {rate:,.0f} examples/s  loss {loss:.4f}{best}{left}"
+            f"epoch {now.epoch + 1}{f'/{epochs}' * bool(settled)}  {self._rate(per_step):,.0f} examples/s  loss {loss:.4f}{best}{left}"
         )

@@ -106,19 +106,6 @@ class Sound:
 
 
 @dataclass(frozen=True)
-class Sound:
-    """A recording to listen to, int16 (samples,) at `rate` samples a second, with words under it.
-
-    picture: what it looks like, uint8 (height, width) or (height, width, 1 or 3), or None.
-    """
-
-    samples: np.ndarray[Any, Any]
-    rate: int
-    words: str = ""
-    picture: np.ndarray[Any, Any] | None = None
-
-
-@dataclass(frozen=True)
 class Code:
     """Commands or a log, set in a fixed width, to be copied."""
 
