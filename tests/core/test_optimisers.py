@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from copy import deepcopy as copy_of
 
 import pytest
@@ -196,3 +198,40 @@ def test_a_filter_of_zeros_stays_a_number() -> None:
         network.get_parameter("trunk.0.weight").zero_()
     _steps(network, build("muon-unit", network, rate=0.003), 2)
     assert all(bool(parameter.isfinite().all()) for parameter in network.parameters())
+
+
+QUICK = """
+import sys, torch
+from torch import nn
+from matinee.core import quick
+from matinee.core.optimisers import NAMES, build
+for name in NAMES:
+    network = nn.Linear(3, 3)
+    rule = build(name, network, rate=0.1)
+    network(torch.ones(1, 3)).sum().backward()
+    before = network.weight.detach().clone()
+    rule.step()
+    rule.zero_grad(set_to_none=True)
+    rule.load_state_dict(rule.state_dict())
+    assert not torch.equal(before, network.weight) and quick._steps[0] and network.weight.grad is None
+sys.exit("torch._dynamo" in sys.modules)
+"""
+
+
+def test_no_optimiser_imports_the_compiler() -> None:
+    done = subprocess.run([sys.executable, "-c", QUICK], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "RMSprop"])
+def test_steps_are_those_of_torch(name: str) -> None:
+    states = []
+    for family in (optimisers, torch.optim):
+        network = _network()
+        rule = getattr(family, name)(network.parameters(), lr=0.01, weight_decay=0.1)
+        for _ in range(3):
+            rule.zero_grad()
+            network(torch.ones(4, 1, 6, 6)).square().sum().backward()
+            rule.step()
+        states.append(network.state_dict())
+    assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())

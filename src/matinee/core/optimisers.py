@@ -5,6 +5,7 @@ Weight decay falls on matrices and filters alone, never on biases and the parame
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, Final, overload
 
@@ -50,7 +51,7 @@ def build(
         raise SettingsError(f"--optimiser {name}: the optimisers are {', '.join(NAMES)}.")
     named = [(key, parameter) for key, parameter in network.named_parameters() if parameter.requires_grad]
     if not named:
-        return torch.optim.SGD([torch.empty(0, requires_grad=True)], lr=0.0)
+        return SGD([torch.empty(0, requires_grad=True)], lr=0.0)
     # Every group costs a call a step, so without weight decay there is one.
     decayed = [parameter for _, parameter in named if parameter.ndim > 1 or not weight_decay]
     spared = [parameter for _, parameter in named if parameter.ndim <= 1 and weight_decay]
@@ -62,13 +63,13 @@ def build(
     fused = all(parameter.device.type in ("cpu", "cuda") and parameter.is_floating_point() for _, parameter in named)
     optimiser: torch.optim.Optimizer
     if name == "sgd":
-        optimiser = torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=momentum > 0, fused=fused)
+        optimiser = SGD(groups, lr=rate, momentum=momentum, nesterov=momentum > 0, fused=fused)
     elif name == "adam":
-        optimiser = torch.optim.Adam(groups, lr=rate, betas=(momentum, 0.999), fused=fused)
+        optimiser = Adam(groups, lr=rate, betas=(momentum, 0.999), fused=fused)
     elif name == "adamw":
-        optimiser = torch.optim.AdamW(groups, lr=rate, betas=(momentum, 0.999), fused=fused)
+        optimiser = AdamW(groups, lr=rate, betas=(momentum, 0.999), fused=fused)
     elif name == "rmsprop":
-        optimiser = torch.optim.RMSprop(groups, lr=rate, momentum=momentum, foreach=True)
+        optimiser = RMSprop(groups, lr=rate, momentum=momentum, foreach=True)
     elif name == "muon":
         optimiser = Muon(_muon_groups(named, rate, weight_decay), momentum=momentum, precision=precision)
     else:
@@ -106,7 +107,43 @@ def _sorted(named: list[tuple[str, nn.Parameter]]) -> tuple[list[nn.Parameter], 
     return hidden, head, [parameter for _, parameter in named if parameter.ndim <= 1]
 
 
-class Muon(torch.optim.Optimizer):
+class Uncompiled(torch.optim.Optimizer):
+    """As torch's, without the import of its compiler, which takes as long as that of torch and which nothing here uses.
+
+    torch wraps these methods, and every `step`, to keep them out of compiled code.
+    """
+
+    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+    zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
+    state_dict = inspect.unwrap(torch.optim.Optimizer.state_dict)
+    load_state_dict = inspect.unwrap(torch.optim.Optimizer.load_state_dict)
+
+
+class SGD(Uncompiled, torch.optim.SGD):
+    """torch's."""
+
+    step = torch.no_grad()(inspect.unwrap(torch.optim.SGD.step))
+
+
+class Adam(Uncompiled, torch.optim.Adam):
+    """torch's."""
+
+    step = torch.no_grad()(inspect.unwrap(torch.optim.Adam.step))
+
+
+class AdamW(Uncompiled, torch.optim.AdamW):
+    """torch's."""
+
+    step = torch.no_grad()(inspect.unwrap(torch.optim.AdamW.step))
+
+
+class RMSprop(Uncompiled, torch.optim.RMSprop):
+    """torch's."""
+
+    step = torch.no_grad()(inspect.unwrap(torch.optim.RMSprop.step))
+
+
+class Muon(Uncompiled):
     """Momentum whose matrices are made orthogonal before each step; AdamW for all other parameters.
 
     After "Muon: An optimizer for hidden layers in neural networks" (Keller Jordan and others, 2024,
