@@ -20,13 +20,15 @@ def names_of(rivals: Sequence[str]) -> dict[str, str]:
 
 
 def figure(value: float, share: bool) -> str:
-    """A score in a few characters: so much of 100 % where it is a share (`Meter.shares`)."""
-    return f"{100 * value:.2f} %" if share else f"{value:.4f}"
+    """A score in a few characters: as so much of 100 % where it is a share of a whole."""
+    return "n/a" if math.isnan(value) else f"{100 * value:.2f} %" if share else f"{value:.4f}"
 
 
-def points(low: float, high: float, share: bool) -> str:
-    """From how much to how much two scores differ."""
-    return f"{100 * low:.2f} to {100 * high:.2f} points" if share else f"{low:.4f} to {high:.4f}"
+def difference(by: Score, share: bool) -> tuple[str, str]:
+    """A difference of two scores, and from where to where it lies with 95 % confidence; in points between shares."""
+    value, low, high = (f"{100 * each:.2f}" if share else f"{each:.4f}" for each in (by.value, by.low, by.high))
+    unit = " points" if share else ""
+    return f"{value}{unit}", f"{low} to {high}{unit}"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from matinee.core.command import Answer
-from matinee.core.evaluation import figure, names_of, points
+from matinee.core.evaluation import difference, figure, names_of
+from matinee.core.meter import Score
 from matinee.core.model import Model
 from matinee.core.progress import seconds
 from matinee.core.runs import Run
@@ -36,13 +37,12 @@ def said(run: Run, model: Model) -> Answer:
         lines.append(f"{'test' if told['test'] else 'valid'} {first.replace('_', ' ')} {figure(scores[first], share)}")
         interval = told.get("scores", {}).get(first)
         if interval:
-            low, high = (figure(interval[end], share) for end in ("low", "high"))
-            lines[0] += f" (95 % interval {low} to {high})"
+            lines[0] += f" (95 % interval {figure(interval['low'], share)} to {figure(interval['high'], share)})"
         rivals = told.get("baselines", {}).items()
         margins = told.get("margins", {})
         for name, other in rivals:
-            low, high = (margins.get(name, {}).get(end, 0.0) for end in ("low", "high"))
-            sure = f" (the model is surely better, by {points(low, high, share)})" if low > 0 else ""
+            by = Score(**margins.get(name, dict.fromkeys(("value", "low", "high"), 0.0)))
+            sure = f" (the model is surely better, by {difference(by, share)[1]})" if by.low > 0 else ""
             lines += [f"  {names.get(name, name)}: {figure(other[first], share)}{sure}"] if first in other else []
     if not scores:
         lines.append("no example was held back, so nothing is known of how good the model is.")
