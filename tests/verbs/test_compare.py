@@ -145,6 +145,7 @@ def test_what_is_not_the_same_is_named(tmp_path: Path, capsys: pytest.CaptureFix
         (["price", "sold"], "cannot be compared: they answer with other classes"),
         (["price", "seed"], "--split-seed 0 and 5"),
         (["price", "flats"], "flats.csv. Compare them on examples that both never saw: --data SOURCE"),
+        (["price", "seed"], "Train them alike, or compare them on examples that both never saw"),
         (["price"], "two different runs"),
         (["price", "price"], "two different runs"),
         (["price", "seed", "--select", "f1"], "--select f1: this task has the scores r2"),
@@ -177,3 +178,15 @@ def test_models_of_two_tasks_or_vocabularies_are_refused(tmp_path: Path, quiet: 
     models = {str(n): matinee.train(data, epochs=0, network="linear", progress=quiet) for n, data in enumerate(reads)}
     with pytest.raises(matinee.DataError, match="words are not those of the model"):
         matinee.compare(models, reads[0])
+
+
+def test_what_is_kept_of_answers_must_be_alike() -> None:
+    from matinee.core.scores import ClassificationMeter
+
+    meters = {"one": ClassificationMeter("ab"), "other": ClassificationMeter("ab")}
+    rows = {"truth": np.zeros(3), "answer": np.zeros(3), "confidence": np.ones(3), "nll": np.ones(3)}
+    verb._asked_the_same(meters, {"one": rows, "other": rows})
+    with pytest.raises(matinee.DataError, match="for 1 of 3 examples what is right"):
+        verb._asked_the_same(meters, {"one": rows, "other": {**rows, "truth": np.array([0, 1, 0])}})
+    with pytest.raises(matinee.DataError, match=r"not scored alike, but by .* of nll and by"):
+        verb._asked_the_same(meters, {"one": rows, "other": {**rows, "nll": np.ones((3, 2))}})

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from matinee.core import checkpoints, optimisers, processes
 from matinee.core.average import Average
 from matinee.core.errors import BundleError, MatineeError, SettingsError
-from matinee.core.evaluation import figure
-from matinee.core.measuring import luck, measure, selecting
+from matinee.core.measuring import figure, luck, measure, selecting
 from matinee.core.moment import Moment
 from matinee.core.plan import PROBE_STEPS, Event, Plan, outlook, rate_at
 from matinee.core.prefetch import ahead
@@ -385,7 +384,7 @@ class _Training:
         self.progress.note(f"epoch {epoch}  loss {row['loss']:.4f}{shown}  {rate}")
 
     def _figure(self, value: float) -> str:
-        return figure(value, bool(self.data.task.meter().shares([self.select])))
+        return figure(self.data.task.meter(), self.select, value)
 
     def _draw(self) -> None:
         now, per_step = self.now, self._per_step()

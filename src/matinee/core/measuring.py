@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from matinee.core import processes
+from matinee.core import evaluation, processes
 from matinee.core.errors import SettingsError
 from matinee.core.examples import Examples
 from matinee.core.meter import Meter
@@ -25,6 +25,11 @@ def selecting(meter: Meter, wanted: str) -> str:
     if wanted and wanted not in have:
         raise SettingsError(f"--select {wanted}: this task has the scores {', '.join(have)}.")
     return wanted or have[0]
+
+
+def figure(meter: Meter, name: str, value: float) -> str:
+    """A score in a few characters: a share of 100 %, unless less is better or it has a unit of its own."""
+    return evaluation.figure(value, bool(meter.shares([name])))
 
 
 def luck(meter: Meter, name: str, best: float, examples: int) -> float:

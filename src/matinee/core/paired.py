@@ -21,7 +21,7 @@ def margins(meter: Meter, one: Rows, other: Rows, *, draws: int = 200, seed: int
     """
     count, names, generator = _count(one), meter.names_of_scores(), np.random.default_rng(seed)
     drawn = []
-    for _ in range(_affordable(draws, count)):
+    for _ in range(_affordable(draws, one)):
         pick = generator.integers(0, count, count)
         drawn.append(_ahead(meter, *({key: column[pick] for key, column in rows.items()} for rows in (one, other))))
     found = {}
@@ -47,7 +47,7 @@ def chance(meter: Meter, name: str, one: Rows, other: Rows, *, draws: int = DRAW
     seen, places = abs(_ahead(meter, one, other)[name]), np.arange(count)
     if math.isnan(seen):
         return math.nan
-    draws, extreme = _affordable(draws, count), 0
+    draws, extreme = _affordable(draws, one), 0
     for _ in range(draws):
         side = generator.integers(0, 2, count)
         mine, theirs = ({key: rows[of, places] for key, rows in both.items()} for of in (side, 1 - side))
@@ -67,7 +67,8 @@ def holm(chances: Sequence[float]) -> list[float]:
 
 def _ahead(meter: Meter, one: Rows, other: Rows) -> dict[str, float]:
     mine, theirs = meter.score(one), meter.score(other)
-    return {name: (theirs[name] - mine[name]) * (1 if name in meter.lower_is_better else -1) for name in mine}
+    signs = {name: -1 if name in meter.lower_is_better else 1 for name in mine}
+    return {name: sign * (mine[name] - theirs[name]) + 0.0 for name, sign in signs.items()}  # no minus before a zero
 
 
 def _count(rows: Rows) -> int:
@@ -75,6 +76,6 @@ def _count(rows: Rows) -> int:
     return len(column)
 
 
-def _affordable(draws: int, count: int) -> int:
-    """Fewer draws where each of them costs more."""
-    return max(draws // 4, min(draws, 10_000 * draws // max(1, count)))
+def _affordable(draws: int, rows: Rows) -> int:
+    """Fewer draws where each of them has more to score: from 40,000 numbers on, and a quarter at least."""
+    return max(draws // 4, min(draws, 40_000 * draws // max(1, sum(column.size for column in rows.values()))))

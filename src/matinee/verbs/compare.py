@@ -207,10 +207,11 @@ def _same(
     (first, mine), *others = places.items()
     for name, theirs in others:
         if mine.keys() != theirs.keys() and not common:
-            words = _differ((data[first], mine), (data[name], theirs)) + _apart(models[first], models[name])
+            words, apart = _differ((data[first], mine), (data[name], theirs)), _apart(models[first], models[name])
+            what = "Train them alike, or compare" if apart else "Compare"
             raise DataError(
-                f"{first} and {name} have not the same test: {words}. Compare them on examples that both never saw: "
-                "--data SOURCE"
+                f"{first} and {name} have not the same test: {words}{apart}. {what} them on examples that both never "
+                "saw: --data SOURCE"
             )
     known = {name: np.any([seen(part, model) for model in models.values()], 0) for name, part in data.items()}
     kept = [key for key in mine if all(key in part and not known[name][part[key]] for name, part in places.items())]
@@ -267,18 +268,25 @@ def _asked_the_same(meters: Mapping[str, Meter], rows: Mapping[str, Rows]) -> No
     (first, mine), *others = rows.items()
     for name, theirs in others:
         both = f"{first} and {name} cannot be compared"
-        told = [
-            {k: v for k, v in meters[n].detail(rows[n]).items() if k.startswith("signature")} for n in (first, name)
-        ]
-        shapes = [{key: values.shape for key, values in each.items()} for each in (mine, theirs)]
-        if told[0] != told[1] or shapes[0] != shapes[1]:
-            raise DataError(f"{both}: their answers are not scored alike ({told[0]}, {told[1]}).")
-        odd = int((mine["truth"] != theirs["truth"]).sum()) if "truth" in mine else 0
-        if odd:
+        for one, other in zip(*(_scoring(meters[n], rows[n]) for n in (first, name)), strict=True):
+            if one != other:
+                raise DataError(f"{both}: their answers are not scored alike, but by {one} and by {other}.")
+        odd = (
+            (mine["truth"] != theirs["truth"]).reshape(len(mine["truth"]), -1).any(1)
+            if "truth" in mine
+            else np.array(0)
+        )
+        if odd.any():
             raise DataError(
-                f"{both}: for {odd:,} of {len(mine['truth']):,} examples what is right for the one is wrong for the "
-                "other. They learned to tell different things of the same data."
+                f"{both}: for {odd.sum():,} of {len(odd):,} examples what is right for the one is wrong for the other. "
+                "They learned to tell different things of the same data."
             )
+
+
+def _scoring(meter: Meter, rows: Rows) -> tuple[str, str]:
+    """How answers are scored: what the meter tells as its signature, and how many numbers it keeps of each example."""
+    signature = {name: value for name, value in meter.detail(rows).items() if name.startswith("signature")}
+    return str(signature), ", ".join(f"{values.shape[1:] or 1} of {name}" for name, values in sorted(rows.items()))
 
 
 def _some(names: Sequence[str]) -> str:
