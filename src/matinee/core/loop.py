@@ -394,6 +394,5 @@ class _Training:
         settled = now.plan.wanted is not None or now.plan.events
         dearer = outlook(self.data.task.effort, self.probe[2], now.plan.share)
         left = f"  {seconds(now.plan.left * per_step * dearer)} left" if settled else "  measuring the speed"
-        self.progress.live(
-            f"epoch {now.epoch + 1}{f'/{epochs}' * bool(settled)}  {self._rate(per_step):,.0f} examples/s  loss {loss:.4f}{best}{left}"
-        )
+        told = f"epoch {now.epoch + 1}{f'/{epochs}' * bool(settled)}  {self._rate(per_step):,.0f} examples/s"
+        self.progress.live(f"{told}  loss {loss:.4f}{best}{left}")
