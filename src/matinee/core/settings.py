@@ -57,7 +57,6 @@ def setting(
     choices: Iterable[str] | Mapping[str, Sequence[str]] = (),
     log: bool = False,
     reading: bool = False,
-    answering: bool = False,
 ) -> Any:
     """A dataclass field that users may set. None as a default means: chosen for the data ("auto").
 
@@ -65,8 +64,14 @@ def setting(
     """
     words = choices.items() if isinstance(choices, Mapping) else ()
     meant = {word: choice for choice, others in words for word in others}
-    rule = Rule(help, low, high, tuple(choices), log, reading, answering, meant)
+    rule = Rule(help, low, high, tuple(choices), log, reading, meant=meant)
     return dataclasses.field(default=default, metadata={"rule": rule})
+
+
+def answering(made: Any) -> Any:
+    """That setting, where it decides how an answer is given: a trained model may be asked with another value."""
+    rule = dataclasses.replace(made.metadata["rule"], answering=True)
+    return dataclasses.field(default=made.default, metadata={"rule": rule})
 
 
 def rules(record: type[Any] | Any) -> dict[str, Rule]:
