@@ -59,9 +59,9 @@ def task_class(name: str) -> type[Task]:
         if found is not None:
             own: type[Task] = _defined(importlib.import_module(name), Task)
             return own
-    own = "" if "." in name else " A module of your own is named with its package: my_package.my_module."
+    hint = "" if "." in name else " A module of your own is named with its package: my_package.my_module."
     raise SettingsError(
-        f"--task {name}: there is no such task, nor a module of that name. {closest(name, names('tasks'))}{own}"
+        f"--task {name}: there is no such task, nor a module of that name. {closest(name, names('tasks'))}{hint}"
     )
 
 

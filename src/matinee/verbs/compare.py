@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -267,15 +268,14 @@ def _asked_the_same(meters: Mapping[str, Meter], rows: Mapping[str, Rows]) -> No
     """
     (first, mine), *others = rows.items()
     for name, theirs in others:
-        both = f"{first} and {name} cannot be compared"
-        for one, other in zip(*(_scoring(meters[n], rows[n]) for n in (first, name)), strict=True):
-            if one != other:
-                raise DataError(f"{both}: their answers are not scored alike, but by {one} and by {other}.")
-        odd = (
-            (mine["truth"] != theirs["truth"]).reshape(len(mine["truth"]), -1).any(1)
-            if "truth" in mine
-            else np.array(0)
-        )
+        both, truth = f"{first} and {name} cannot be compared", mine.get("truth")
+        one, other = (_scoring(meters[n], rows[n]) for n in (first, name))
+        if one != other:
+            words = " and by ".join(", ".join(sorted(these - those)) for these, those in ((one, other), (other, one)))
+            raise DataError(f"{both}: their answers are not scored alike, but by {words}.")
+        if truth is None:
+            continue
+        odd = (truth != theirs["truth"]).reshape(len(truth), -1).any(1)
         if odd.any():
             raise DataError(
                 f"{both}: for {odd.sum():,} of {len(odd):,} examples what is right for the one is wrong for the other. "
@@ -283,10 +283,10 @@ def _asked_the_same(meters: Mapping[str, Meter], rows: Mapping[str, Rows]) -> No
             )
 
 
-def _scoring(meter: Meter, rows: Rows) -> tuple[str, str]:
+def _scoring(meter: Meter, rows: Rows) -> set[str]:
     """How answers are scored: what the meter tells as its signature, and how many numbers it keeps of each example."""
-    signature = {name: value for name, value in meter.detail(rows).items() if name.startswith("signature")}
-    return str(signature), ", ".join(f"{values.shape[1:] or 1} of {name}" for name, values in sorted(rows.items()))
+    signature = {f"{name} {value}" for name, value in meter.detail(rows).items() if name.startswith("signature")}
+    return signature | {f"{math.prod(values.shape[1:])} of {name}" for name, values in rows.items()}
 
 
 def _some(names: Sequence[str]) -> str:
