@@ -80,7 +80,7 @@ ROWS = {
     **{
         f"fight-{name}": folds("surv_fight", "--network", name) for name in ("motion", "r2plus1d", "recurrent", "frame")
     },
-    **{f"ck48-{name}": folds("ck48", *EXPRESSIONS, "--network", name) for name in ("motion", "attention", "frame")},
+    **{f"ck48-{name}": folds("ck48", *EXPRESSIONS, "--network", name) for name in ("average", "motion", "frame")},
     "ck48-last-frame": last_frames,
     "decode": decode,
 }

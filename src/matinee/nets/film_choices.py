@@ -11,6 +11,7 @@ from matinee.core.errors import SettingsError
 SIZES: Final[dict[str, tuple[str, ...]]] = {
     "linear": ("m",),
     "frame": ("s", "m", "l"),
+    "average": ("s", "m", "l"),
     "motion": ("s", "m", "l"),
     "r2plus1d": ("s", "m", "l"),
     "recurrent": ("s", "m", "l"),
@@ -21,9 +22,11 @@ TRUNKS: Final = {"small": True, "residual": False}
 """Trunks for pictures: whether it is the one for small pictures."""
 LARGEST_SMALL: Final = 128
 """Pixels of the long side up to which the trunk for small pictures is taken."""
+MOVING: Final = 8
+"""Frames of a clip, from which on the difference of two of them is a movement."""
 MANY: Final = 2000
 """From so many films on, `auto` takes the medium size."""
-ANY_LENGTH: Final = ("motion", "r2plus1d", "recurrent", "attention", "frame")
+ANY_LENGTH: Final = ("average", "motion", "r2plus1d", "recurrent", "attention", "frame")
 """Networks that take clips of other lengths than they were built for."""
 
 
@@ -68,8 +71,11 @@ def check(name: str, size: str) -> None:
 
 
 def choose(shape: FilmShape, examples: int) -> tuple[str, str]:
-    """What `auto` means: (name, size) for films of this shape and a number of training examples."""
-    return "motion", "s" if examples < MANY else "m"
+    """What `auto` means: (name, size) for films of this shape and a number of training examples.
+
+    A few frames are stages of something, an expression say, rather than a movement.
+    """
+    return "motion" if shape.frames >= MOVING else "average", "s" if examples < MANY else "m"
 
 
 def trunk_of(shape: FilmShape) -> str:
@@ -91,7 +97,8 @@ def recommend(name: str, shape: FilmShape, examples: int) -> Recipe:
         "rotate": 6.0 if long_side > 32 else 0.0,
         "colour": 0.2,
         "cutout": long_side // 4 if long_side > 32 else 0,
-        "window": 0.75 if shape.frames >= 8 else 1.0,
+        # Of a few frames one at a time: they are like pictures of one thing, and each is a new one.
+        "window": 0.75 if shape.frames >= MOVING else 1 / shape.frames if name == "average" else 1.0,
     }
     batch = 16 if examples < 2000 else 32
     # A clip of 16 frames of 112 x 64 pixels takes a core some 60 ms to learn from; smaller ones may be seen oftener.

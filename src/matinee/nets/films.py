@@ -6,6 +6,7 @@ Its parts are `normalise`, `trunk` and `head` as in networks for pictures (nets/
 from pictures fits those networks that look at frames.
 
     frame       the middle frame of a clip alone
+    average     every frame by itself, averaged over time (Wang et al., 2016, arXiv 1608.00859)
     motion      frames and their differences to the one before, a 2D trunk, averaged over time
     r2plus1d    convolutions over space and time by turns
     recurrent   a 2D trunk, then a recurrent layer over time in both directions

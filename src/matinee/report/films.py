@@ -59,7 +59,7 @@ def _strip(piece: Film) -> str:
         f'<img src="{_photograph(strip)}" width="{strip.width}" height="{strip.height}" alt="{words}: {told}" '
         'style="max-width: 100%; height: auto; display: block">'
     )
-    return f'<figure class="gallery">{drawn}<figcaption>{words}; bars: 0 to 100 % over time</figcaption></figure>'
+    return f'<figure class="gallery"><figcaption>{words}; bars: 0 to 100 % over time</figcaption>{drawn}</figure>'
 
 
 def _photograph(image: Image.Image) -> str:

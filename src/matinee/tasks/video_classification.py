@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from matinee.nets.film_choices import FilmShape, Recipe
 
-NETWORKS = ("auto", "constant", "linear", "frame", "motion", "r2plus1d", "recurrent", "attention")
+NETWORKS = ("auto", "constant", "linear", "frame", "average", "motion", "r2plus1d", "recurrent", "attention")
 NEAR = 0.99  # mean cosine of three thumbnails; as of pictures
 LOOK = 256  # training films that statistics and the whitening layer are computed from
 LOOK_BYTES = 2**28
@@ -64,7 +64,7 @@ class VideoClassification(Classification):
                           reading=True)  # fmt: skip
     picture_size: int = setting(64, "shorter side in pixels of the frames that are learned", low=8, high=512,
                                 reading=True)  # fmt: skip
-    window: float | None = setting(None, "share of a clip's frames that a step of the training sees", low=0.1, high=1)
+    window: float | None = setting(None, "share of a clip's frames that a step of the training sees", low=0.001, high=1)
     flip: bool | None = setting(None, "mirror films left to right (auto: where a test finds it harmless)")
     crop: int | None = setting(None, "pixels by which films are shifted", low=0, high=256)
     scale: float | None = setting(None, "share by which films are enlarged or shrunk", low=0, high=0.9)
@@ -161,9 +161,10 @@ class VideoClassification(Classification):
                 bar = films[row, time] if label < 2 else films[row, time].transpose(1, 0, 2)
                 bar[place] += 90
         columns: dict[str, Array] = {"film": films.clip(0, 255).astype(np.uint8), "label": labels.astype(np.int64)}
+        named: dict[str, Any] = {"network": "motion", "size": "s"} if self.network == "auto" else {}
         task = dataclasses.replace(
             self, classes=("up", "down", "left", "right"), counts=(80,) * 4, height=12, width=12, channels=1,
-            frames=steps, clips=1, span=1.0, size="s" if self.network == "auto" else self.size,
+            frames=steps, clips=1, span=1.0, **named,
         )  # fmt: skip
         examples = Examples.of(columns)
         train, valid, test = (examples.take(np.arange(a, b)) for a, b in ((0, 320), (320, 400), (400, 480)))
