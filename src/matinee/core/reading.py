@@ -89,17 +89,23 @@ def _misfit(source: str, kinds: Sequence[type[Task]]) -> str:
 def _what_lies_there(path: Path) -> str:
     """A file or a folder in a few words, "empty ..." where nothing is in it."""
     if not path.is_dir():
-        size, kind = path.stat().st_size, path.suffix.lower()[:20]
+        size, kind = path.stat().st_size, _ending(path)
         return f"a file of {size:,} bytes{f', {kind} by its name' if kind else ''}" if size else "empty the file"
     with os.scandir(path) as found:
-        entries = [entry for entry in itertools.islice(found, LOOK) if not entry.name.startswith(".")]
+        entries = [path / entry.name for entry in itertools.islice(found, LOOK) if not entry.name.startswith(".")]
     if not entries:
         return "empty the folder"
     folders = sum(entry.is_dir() for entry in entries)
-    endings = Counter(Path(entry.name).suffix.lower()[:20] or "no ending" for entry in entries if not entry.is_dir())
+    endings = Counter(_ending(entry) or "others" for entry in entries if not entry.is_dir())
     files = ", ".join(f"{count:,} {ending}" for ending, count in endings.most_common(4))
     parts = [f"{folders:,} folder{'s'[: folders > 1]}"] if folders else []
     return "a folder with " + " and ".join([*parts, *([f"files: {files}"] if files else [])])
+
+
+def _ending(path: Path) -> str:
+    """What a name ends in, where it is a word."""
+    ending = path.suffix.lower()
+    return ending if ending[1:].isalnum() and len(ending) < 20 else ""
 
 
 def task_name(kind: type[Task]) -> str:

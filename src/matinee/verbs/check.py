@@ -177,10 +177,12 @@ def _held_back(data: Data) -> list[Problem]:
         part = data.splits()[split]
         if not share or split in data.origin.given or not len(data.train):
             continue
-        lacking = _all_in_one_group(data, split)
+        lacking = _all_in_one_group(data)
         if not len(part):
-            why = "every class lies in one group, and a group is not divided" if lacking else "there are too few"
-            mend = "Group by something that each class has several of." if lacking else "Add examples."
+            why, mend = "too few examples or groups", "Add examples."
+            if lacking:
+                why = "every class lies in one group, and a group is not divided"
+                mend = "Group by something that each class has several of."
             words = f"no example could be held back for the {split} split ({why}): {blind[split]}. {mend}"
             problems.append(Problem(f"no-{split}", "warning", words, 0))
         elif lacking:
@@ -192,13 +194,13 @@ def _held_back(data: Data) -> list[Problem]:
     return problems
 
 
-def _all_in_one_group(data: Data, split: str) -> list[str]:
-    """Classes without an example in a split that have several elsewhere, all in one group."""
-    together, labels, part = data.task.together(data.train), data.task.labels(data.train), data.splits()[split]
+def _all_in_one_group(data: Data) -> list[str]:
+    """Classes with several examples, all of which are there to train on because they are in one group."""
+    together, labels = data.task.together(data.train), data.task.labels(data.train)
     if together is None or labels is None:
         return []
-    held = data.task.labels(part) if len(part) else None
-    there = set() if held is None else set(held.tolist())
+    others = [data.task.labels(part) for part in (data.valid, data.test) if len(part)]
+    there = {code for codes in others if codes is not None for code in codes.tolist()}
     found = []
     for code, name in enumerate(data.task.names()):
         own = together[labels == code]
