@@ -33,7 +33,7 @@ def enlarged(outputs: Tensor, size: tuple[int, int]) -> Tensor:
     from torch.nn.functional import interpolate
 
     parts = []
-    for part in outputs.split(AT_ONCE):
+    for part in torch.split(outputs, AT_ONCE):
         whole = part.float()
         if part.shape[2:] != size:
             whole = interpolate(whole.contiguous(), size, mode="bilinear", align_corners=False)
