@@ -165,13 +165,14 @@ def decide(present: Sequence[int], listed: ClassList | None, mask_colours: Seque
     """
     if listed and listed.guessed and not set(present) <= {*listed.ids, VOID}:
         listed = None  # the folders are called so, but what lies there is something else
-    binary = set(present) == {0, VOID} and not listed
+    # Black and white, with two names at most: white is a class, and not what is left out.
+    binary = set(present) == {0, VOID} and (not listed or listed.ids == (0, 1))
     if listed:
-        names, ids = list(listed.names), list(listed.ids)
+        names, ids = list(listed.names), [0, VOID] if binary else list(listed.ids)
     else:
         ids = [number for number in present if number != VOID or binary]
         names = ["background", "foreground"] if binary else [str(number) for number in ids]
-    colours = listed.colours if listed and listed.colours else ()
+    colours = listed.colours if listed else ()
     if mask_colours and not listed:
         names = [mask_colours[number] if number < len(mask_colours) else str(number) for number in ids]
         colours = tuple(names)

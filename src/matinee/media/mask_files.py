@@ -114,7 +114,8 @@ def shrunk(numbers: Pixels, height: int, width: int) -> Pixels:
         return numbers
     rows = ((np.arange(height) + 0.5) * numbers.shape[0] / height).astype(np.int64)
     columns = ((np.arange(width) + 0.5) * numbers.shape[1] / width).astype(np.int64)
-    return numbers[rows[:, None], columns]
+    chosen: Pixels = numbers[rows[:, None], columns]
+    return chosen
 
 
 def upright_size(raw: Raw, pixel_limit: int) -> tuple[int, int]:

@@ -33,12 +33,27 @@ def enlarged(outputs: Tensor, size: tuple[int, int]) -> Tensor:
     from torch.nn.functional import interpolate
 
     parts = []
-    for part in outputs.split(AT_ONCE):
+    for part in torch.split(outputs, AT_ONCE):
         whole = part.float()
         if part.shape[2:] != size:
             whole = interpolate(whole.contiguous(), size, mode="bilinear", align_corners=False)
-        parts.append(whole.argmax(1).to(torch.uint8))
+        parts.append(_likeliest(whole))
     return torch.cat(parts)
+
+
+def _likeliest(logits: Tensor) -> Tensor:
+    """The place of the greatest of (N, classes, ...), the first of equal ones, uint8 (N, ...).
+
+    Class by class: on a processor a fifth of the time of `argmax`, which walks across the classes of each pixel.
+    """
+    import torch
+
+    best = logits[:, 0].clone()
+    found = torch.zeros(best.shape, dtype=torch.uint8, device=best.device)
+    for number in range(1, logits.shape[1]):
+        found.masked_fill_(logits[:, number] > best, number)
+        torch.maximum(best, logits[:, number], out=best)
+    return found
 
 
 class MaskMeter(Meter):

@@ -223,11 +223,11 @@ def _fill(
     wanted = (request.height, request.width, request.channels)
     job = Job(found.root, pairs.pictures, wanted, request.pixel_limit, "")
     shape = choose_shape(job, wanted, request.longest)
-    for name, part, dtype in (
+    for name, sides, dtype in (
         ("image", shape, "|u1"), ("mask", shape[:2], "|u1"), ("sha256", (32,), "|u1"), ("mask_sha256", (32,), "|u1"),
         ("size", (2,), "<i4"), ("numbers", (256,), "<i4"),
     ):  # fmt: skip
-        make_column(folder, name, (count, *part), dtype)
+        make_column(folder, name, (count, *sides), dtype)
     reader = _Reader(found, shape, request.pixel_limit, colours, str(folder))
     entries, bad, done = list(pairs.entries), set[int](), 0
     with ThreadPoolExecutor(worker_count()) as pool:
@@ -270,8 +270,8 @@ class _Reader:
 
     def fill(self, start: int, stop: int) -> list[tuple[int, Entry]]:
         """The rows from start to stop; what is to be said of them."""
-        count, told = stop - start, []
-        columns = {
+        count, told = stop - start, list[tuple[int, Entry]]()
+        columns: dict[str, Array] = {
             "image": np.zeros((count, *self.shape), np.uint8), "mask": np.zeros((count, *self.shape[:2]), np.uint8),
             "sha256": np.zeros((count, 32), np.uint8), "mask_sha256": np.zeros((count, 32), np.uint8),
             "size": np.zeros((count, 2), np.int32), "numbers": np.zeros((count, 256), np.int32),

@@ -120,7 +120,8 @@ class _Trunk(nn.Module):
             grid = seen[place]
             features = self.sideways[place](grid) + interpolate(features, grid.shape[2:], mode="nearest")
             features = self.upward[place](features)
-        return features
+        out: Tensor = features
+        return out
 
 
 class Segmenter(Quick):
@@ -174,7 +175,8 @@ class Surface(nn.Module):
         size = (-(-pictures.shape[2] // COARSE), -(-pictures.shape[3] // COARSE))
         small = adaptive_avg_pool2d(self.normalise(pictures), size)
         places = interpolate(self.places[None], size, mode="bilinear", align_corners=False)
-        return self.colours(small).float() + places
+        logits: Tensor = self.colours(small).float() + places
+        return logits
 
 
 def grid_of(shape: PictureShape) -> tuple[int, int]:

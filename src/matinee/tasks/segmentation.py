@@ -257,7 +257,7 @@ class Segmentation(Task):
         """Logits (batch, classes, h, w) on a grid coarser than the picture, a few pictures at a time."""
         import torch
 
-        parts = inputs.split(max(1, AT_ONCE // (inputs.shape[2] * inputs.shape[3])))
+        parts = torch.split(inputs, max(1, AT_ONCE // (inputs.shape[2] * inputs.shape[3])))
         return torch.cat([network(part) for part in parts]) if len(parts) > 1 else network(inputs)
 
     def forward(self, network: nn.Module, batch: Batch) -> Any:
