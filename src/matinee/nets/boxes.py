@@ -65,7 +65,7 @@ def found(outputs: Tensor, most: int, overlap: float) -> Tensor:
     outputs: (batch, places, 4 + classes), boxes and logits. The best first; where there are fewer, zeros follow.
     """
     # All pairs of candidates of many pictures at once would take a gigabyte.
-    return torch.cat([_found(part, most, overlap) for part in outputs.float().split(AT_ONCE)])
+    return torch.cat([_found(part, most, overlap) for part in torch.split(outputs.float(), AT_ONCE)])
 
 
 def _found(outputs: Tensor, most: int, overlap: float) -> Tensor:

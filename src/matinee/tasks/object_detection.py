@@ -243,7 +243,7 @@ class ObjectDetection(Task):
         from matinee.nets.boxes import likeliest
 
         some = max(1, AT_ONCE // (self.height * self.width))
-        return torch.cat([likeliest(network(part)) for part in inputs.split(some)])
+        return torch.cat([likeliest(network(part)) for part in torch.split(inputs, some)])
 
     def forward(self, network: nn.Module, batch: Batch) -> Any:
         """The answers of all places."""
