@@ -51,7 +51,7 @@ def composed_pieces(
 def _compared(rolls: Sequence[Array], real: Sequence[Array], others: Sequence[Array], grid: int, holds: bool) -> Table:
     ours, theirs = told(rolls, grid, holds), told(real, grid, holds)
     shared = [[longest_shared(roll, others) / grid for roll in some] for some in (rolls, real[: 2 * len(rolls)])]
-    rows: list[tuple[str, str, str]] = [
+    rows: list[tuple[str, ...]] = [
         (
             "longest passage that stands in another piece, in quarters (mean, most)",
             *(f"{np.mean(each):.1f}, {max(each):.1f}" if each else "" for each in shared),

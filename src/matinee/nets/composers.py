@@ -97,7 +97,7 @@ class Independent(Head):
         return logged(self._logits(states))
 
     def _logits(self, states: Tensor) -> Tensor:
-        said = self.say(states).float()
+        said: Tensor = self.say(states).float()
         return said.view(*said.shape[:-1], self.shape.states, KEYS)
 
     def surprise(self, states: Tensor, cells: Tensor) -> Tensor:
@@ -166,7 +166,8 @@ class Joint(Head):
         return each.sum(1)
 
     def _known(self, tokens: Tensor) -> Tensor:
-        return self.above(tokens) * (tokens > 0)[..., None]
+        found: Tensor = self.above(tokens) * (tokens > 0)[..., None]
+        return found
 
     def _say(self, known: Tensor) -> Tensor:
         share = self.shape.dropout

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from matinee.nets.composers import (
     HELD,
@@ -38,35 +38,41 @@ class Manner:
     nucleus: float = 1.0
 
 
-def scored(network: Composer | Plain, cells: Tensor) -> tuple[Tensor, Tensor]:
+def _known(network: nn.Module) -> Composer | Plain:
+    if not isinstance(network, Composer | Plain):
+        raise TypeError(f"a network of nets/composers.py was expected, not {type(network).__name__}")
+    return network
+
+
+def scored(network: nn.Module, cells: Tensor) -> tuple[Tensor, Tensor]:
     """What the network answers for cells (batch, frames, 88), some pieces at a time."""
     count = max(1, AT_ONCE // max(1, cells.shape[1]))
     return cells, torch.cat([network(cells[first : first + count])[1] for first in range(0, len(cells), count)])
 
 
 @torch.no_grad()
-def composed(network: Composer | Plain, cells: Tensor, manner: Manner) -> Tensor:
+def composed(network: nn.Module, cells: Tensor, manner: Manner) -> Tensor:
     """Cells (batch, frames, 88) without open ones: those are drawn, given all before and what is known of the frame.
 
     Chance follows from the manner and from the numbers of a piece's open cells, not from its place in a batch.
     """
     if not bool((cells >= OPEN).any()):
         return cells
-    was_training = network.training
-    network.eval()
+    writer, was_training = _known(network), network.training
+    writer.eval()
     chance = _chance(cells, manner)
     done, past, before = cells.clone(), None, None
     for frame in range(cells.shape[1]):
         now = cells[:, frame].long()
-        state, past = network.step(before, len(cells), past)
+        state, past = writer.step(before, len(cells), past)
         is_open = (now >= OPEN).any(1)
         if bool(is_open.any()):
-            asked = _asked(network, now, before, chance[:, frame], manner)
-            drawn = network.drawn(state, asked)
+            asked = _asked(writer, now, before, chance[:, frame], manner)
+            drawn = writer.drawn(state, asked)
             now = torch.where(is_open[:, None], drawn, now)
             done[:, frame] = now.to(cells.dtype)
         before = now
-    network.train(was_training)
+    writer.train(was_training)
     return done
 
 
@@ -111,10 +117,11 @@ def transposed(cells: Tensor, semitones: int, chance: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def begin_with(network: Composer | Plain, batches: Iterable[Tensor]) -> None:
+def begin_with(network: nn.Module, batches: Iterable[Tensor]) -> None:
     """Where a network says of each key for itself how likely it is, that begins as how often it sounds."""
-    shape, frames = network.shape, 0
-    if isinstance(network, Composer) and not isinstance(network.head, Independent):
+    writer, frames = _known(network), 0
+    shape = writer.shape
+    if isinstance(writer, Composer) and not isinstance(writer.head, Independent):
         return
     total = torch.zeros(KEYS * shape.states)
     for cells in batches:
@@ -123,7 +130,7 @@ def begin_with(network: Composer | Plain, batches: Iterable[Tensor]) -> None:
     counts = total.view(shape.states, KEYS)
     silent = (frames - counts.sum(0)).clamp(min=0) + 1.0
     logits = ((counts + 0.5) / silent).log()
-    if isinstance(network, Plain):
-        network.logits.copy_(logits)
-    elif isinstance(network.head, Independent):
-        network.head.say.bias.copy_(logits.flatten())
+    if isinstance(writer, Plain):
+        writer.logits.copy_(logits)
+    elif isinstance(writer.head, Independent):
+        writer.head.say.bias.copy_(logits.flatten())

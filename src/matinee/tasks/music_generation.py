@@ -133,7 +133,8 @@ class MusicGeneration(Task):
         size = "s" if self.size == "auto" else self.size
         task = dataclasses.replace(self, **_facts(rolls, parts[0], False), grid=2, size=size)
         columns = {"cells": Ragged.of(rolls, np.uint8)}
-        return Data(task, *(Examples(columns, part) for part in parts))
+        train, valid, test = (Examples(columns, part) for part in parts)
+        return Data(task, train, valid, test)
 
     # -- the network and its training
 
