@@ -274,7 +274,7 @@ def test_a_table_that_points_elsewhere(tmp_path: Path, capsys: Capture) -> None:
 @pytest.mark.parametrize(
     ("name", "raw", "words"),
     [
-        ("x.csv", b"", "no task reads"),
+        ("x.csv", b"", "the file is empty"),
         ("x.csv", b"image,kind\na.png,x\n", "no column that looks like the label"),
         ("x.csv", "file,label\na.png,x\n".encode("utf-16"), "UTF-8"),
         ("x.csv", b"file,label\n" + b"x" * 200_000 + b".png,y\na.png,z\n", ""),
