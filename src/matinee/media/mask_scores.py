@@ -48,6 +48,7 @@ def _likeliest(logits: Tensor) -> Tensor:
     """
     import torch
 
+    logits = logits.detach()
     best = logits[:, 0].clone()
     found = torch.zeros(best.shape, dtype=torch.uint8, device=best.device)
     for number in range(1, logits.shape[1]):
