@@ -161,3 +161,15 @@ def test_players_show_what_was_heard() -> None:
         assert piece.rate == RATE and np.abs(piece.samples.astype(int) - row).max() <= 1
     told = data.task.describe(data.task.build(), data.test)
     assert sum(isinstance(piece, Sound) for piece in told) == 8
+
+
+@pytest.mark.real
+def test_published_sounds_are_read_as_they_are(real: Path, quiet: Progress) -> None:
+    digits = matinee.read(real / "fsdd", label_pattern=r"^(\d)", test_pattern=r"_[0-4]\.wav$", progress=quiet)
+    assert len(digits.test) == 300 and len(digits.train) + len(digits.valid) == 2700
+    assert digits.task.rate == 8000 and digits.task.names() == tuple("0123456789")  # type: ignore[attr-defined]
+    events = matinee.read(real / "esc10_16k", groups=r"/(\d)-", progress=quiet)
+    assert sum(map(len, events.splits().values())) == 400 and len(events.task.names()) == 10
+    assert events.task.window_length == 80_000  # type: ignore[attr-defined]
+    together = events.task.together(events.train)
+    assert together is not None and len(set(together)) <= 5
