@@ -10,7 +10,7 @@ from matinee.nets.boxes import found, likeliest, matched, overlaps, suppress
 from matinee.nets.choices import PictureShape
 from matinee.nets.detector_confidence import honest
 from matinee.nets.detector_loss import assigned, distance, loss_of
-from matinee.nets.detectors import STRIDES, build, places_of
+from matinee.nets.detectors import STRIDES, build, places_of, within
 
 
 def boxes_of(generator: np.random.Generator, *shape: int) -> torch.Tensor:
@@ -125,6 +125,14 @@ def test_answers_are_in_the_pictures_own_pixels(name: str) -> None:
     assert one.shape == (sum((64 // s) * (96 // s) for s in STRIDES), 8)
     assert torch.allclose(other[:, :4], 3 * one[:, :4], rtol=1e-4, atol=1e-2)
     assert torch.allclose(other[:, 4:], one[:, 4:], atol=1e-4)
+
+
+def test_boxes_end_where_their_pictures_do() -> None:
+    inputs = pictures(2)
+    inputs[1, -1] = 3.0
+    inputs[1, -1, 32:] = 0.0
+    outputs = torch.tensor([-5.0, 10, 400, 400, 0.3]).expand(2, 1, 5)
+    assert within(outputs, inputs)[:, 0, :4].tolist() == [[0, 10, 64, 64], [0, 10, 192, 96]]
 
 
 def test_the_quick_form_answers_the_same() -> None:

@@ -205,10 +205,7 @@ class Constant(nn.Module):
         self.logits = nn.Parameter(torch.full((CONSTANT_ROWS, classes), -20.0))
 
     def forward(self, pictures: Tensor) -> Tensor:
-        scale = scale_of(pictures)
-        inside = pictures[:, -1] > 0
-        sides = torch.stack((inside.any(1).sum(1), inside.any(2).sum(1)), 1) * scale[:, None]
-        boxes = self.boxes * sides.repeat(1, 2)[:, None]
+        boxes = self.boxes * sides_of(pictures).repeat(1, 2)[:, None]
         logits = self.logits.expand(len(pictures), -1, -1)
         return torch.cat((boxes, logits), -1).float() + pictures[:, :1, 0, 0, None] * 0
 
@@ -216,6 +213,18 @@ class Constant(nn.Module):
 def scale_of(pictures: Tensor) -> Tensor:
     """(N,): how many pixels of the picture itself one pixel of (N, C + 1, H, W) stands for."""
     return pictures[:, -1].detach().float().amax((1, 2)).clamp(min=1e-6)
+
+
+def sides_of(pictures: Tensor) -> Tensor:
+    """(N, 2): width and height of the pictures themselves, in their own pixels."""
+    inside = pictures[:, -1].detach() > 0
+    return torch.stack((inside.any(1).sum(1), inside.any(2).sum(1)), 1) * scale_of(pictures)[:, None]
+
+
+def within(outputs: Tensor, pictures: Tensor) -> Tensor:
+    """Outputs (N, places, 4 + classes) whose boxes end where the pictures (N, C + 1, H, W) do."""
+    sides = sides_of(pictures).repeat(1, 2)[:, None].to(outputs.dtype)
+    return torch.cat((torch.minimum(outputs[..., :4].clamp(min=0), sides), outputs[..., 4:]), -1)
 
 
 def _grid(size: torch.Size | tuple[int, ...], stride: int, device: torch.device | None = None) -> Tensor:

@@ -241,9 +241,10 @@ class ObjectDetection(Task):
         import torch
 
         from matinee.nets.boxes import likeliest
+        from matinee.nets.detectors import within
 
         some = max(1, AT_ONCE // (self.height * self.width))
-        return torch.cat([likeliest(network(part)) for part in torch.split(inputs, some)])
+        return torch.cat([within(likeliest(network(part)), part) for part in torch.split(inputs, some)])
 
     def forward(self, network: nn.Module, batch: Batch) -> Any:
         """The answers of all places."""
