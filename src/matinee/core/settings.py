@@ -54,11 +54,15 @@ def setting(
     choices: Iterable[str] = (),
     log: bool = False,
     reading: bool = False,
-    answering: bool = False,
 ) -> Any:
     """A dataclass field that users may set. None as a default means: chosen for the data ("auto")."""
-    rule = Rule(help, low, high, tuple(choices), log, reading, answering)
-    return dataclasses.field(default=default, metadata={"rule": rule})
+    return dataclasses.field(default=default, metadata={"rule": Rule(help, low, high, tuple(choices), log, reading)})
+
+
+def answering(made: Any) -> Any:
+    """The same setting as one that decides how an answer is given: a trained model may be asked with another value."""
+    rule = dataclasses.replace(made.metadata["rule"], answering=True)
+    return dataclasses.field(default=made.default, metadata={"rule": rule})
 
 
 def rules(record: type[Any] | Any) -> dict[str, Rule]:

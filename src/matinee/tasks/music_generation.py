@@ -16,7 +16,7 @@ from matinee.core.meter import Meter
 from matinee.core.moment import Moment
 from matinee.core.pieces import Piece
 from matinee.core.progress import Progress
-from matinee.core.settings import setting
+from matinee.core.settings import answering, setting
 from matinee.core.task import Batch, Data, Origin, Task
 from matinee.media import music_sources
 from matinee.media.music_requests import Terms, cells_of, listed
@@ -68,10 +68,10 @@ class MusicGeneration(Task):
         None, "frames to a quarter note (auto: 4 for MIDI, rolls as their name says)", low=1, high=24, reading=True
     )
     longest: int = setting(4096, "frames of a piece that are read", low=8, high=65_536, reading=True)
-    temperature: float = setting(1.0, "below 1 the likely is written more often", low=0.05, high=5, answering=True)
-    nucleus: float = setting(0.98, "share of the likeliest notes that is drawn from", low=0.01, high=1, answering=True)
-    draw: int = setting(0, "another number, other music", low=0, high=2**31 - 1, answering=True)
-    tempo: float = setting(90.0, "quarter notes a minute of what is written", low=10, high=400, answering=True)
+    temperature: float = answering(setting(1.0, "below 1 the likely is written more often", low=0.05, high=5))
+    nucleus: float = answering(setting(0.98, "share of the likeliest notes that is drawn from", low=0.01, high=1))
+    draw: int = answering(setting(0, "another number, other music", low=0, high=2**31 - 1))
+    tempo: float = answering(setting(90.0, "quarter notes a minute of what is written", low=10, high=400))
 
     def __post_init__(self) -> None:
         if not (0 <= self.most <= KEYS and 0 <= self.frames <= 1_000_000 and 0 < self.mean_length < 1e9):
