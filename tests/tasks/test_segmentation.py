@@ -228,3 +228,10 @@ def test_rare_classes_count_for_more_and_one_on_average() -> None:
     plain = replace(task, class_weights="none")
     batch = Batch(torch.zeros(1), torch.zeros(1, 4, 4, dtype=torch.uint8))
     assert plain.loss(torch.zeros(1, 3, 4, 4), batch).item() == pytest.approx(np.log(3))
+
+
+@pytest.mark.real
+def test_streets_are_read_with_their_published_splits(real: Path, quiet: Progress) -> None:
+    data = matinee.read(real / "camvid", progress=quiet)
+    assert [len(part) for part in data.splits().values()] == [367, 101, 233] and not data.origin.entries
+    assert len(data.task.classes) == 11  # type: ignore[attr-defined]
