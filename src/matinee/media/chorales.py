@@ -49,7 +49,8 @@ def _parsed(music21: Any, grid: int, longest: int, told: Callable[[int, int], No
     pieces = Pieces(grid, True)
     names = list(music21.corpus.chorales.Iterator(1, COUNT, numberingSystem="riemenschneider", returnType="filename"))
     for place, name in enumerate(names, 1):
-        path = Path(str(music21.corpus.getWork(name)))
+        works = music21.corpus.getWork(name)  # several where a work is there in several forms
+        path = max(map(Path, works if isinstance(works, list) else [works]), key=lambda one: one.suffix == ".mxl")
         # From its own file, for what music21 keeps in the temporary folder is a pickle.
         score = music21.converter.parse(str(path), forceSource=True, storePickle=False).stripTies()
         notes = [
