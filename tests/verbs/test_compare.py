@@ -149,7 +149,7 @@ def test_what_is_not_the_same_is_named(tmp_path: Path, capsys: pytest.CaptureFix
         (["price"], "two different runs"),
         (["price", "price"], "two different runs"),
         (["price", "seed", "--select", "f1"], "--select f1: this task has the scores r2"),
-        (["price", "nowhere"], "not a run folder"),
+        (["price", "nowhere"], "nowhere: there is no such folder"),
     ):
         code, told = compared(capsys, *words)
         assert code in (1, 2) and expected in told["error"], told

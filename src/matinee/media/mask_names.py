@@ -167,9 +167,9 @@ def _glance(root: str) -> list[str]:
         with os.scandir(os.path.join(root, folder)) as entries:  # noqa: PTH118
             some = [entry for entry in itertools.islice(entries, GLANCE) if entry.name[:1] != "."]
         prefix = folder + "/" if folder else ""
-        names += [prefix + entry.name for entry in some if entry.is_file()]
+        names += [prefix + entry.name for entry in some if os.path.isfile(entry.path)]  # noqa: PTH113  a link in a circle is none
         if depth < DEPTH:
-            todo += sorted((prefix + entry.name, depth + 1) for entry in some if entry.is_dir())
+            todo += sorted((prefix + entry.name, depth + 1) for entry in some if os.path.isdir(entry.path))  # noqa: PTH112
     return names
 
 

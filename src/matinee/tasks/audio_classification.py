@@ -188,6 +188,8 @@ class AudioClassification(Classification):
         """The network called `network`."""
         from matinee.nets.sounds import Training, build
 
+        if not self.classes:
+            raise SettingsError("there are no classes, so there is no network for them.")
         name, size = ("cnn" if self.network == "auto" else self.network), self.size.replace("auto", "s")
         return build(name, self.shape, size=size, training=Training(self.dropout, self.hide or 0.0))
 
