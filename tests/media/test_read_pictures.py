@@ -297,12 +297,12 @@ KILLER = """
 import sys; sys.path[:] = {path!r}
 import matinee.media.decoding as decoding, os, signal
 real = decoding.decode_sized
-def decode_sized(raw, shape, limit):
+def decode_sized(raw, *more):
     if b"kill" in raw[:8]:
         os.kill(os.getpid(), signal.SIGKILL)
     if b"hang" in raw[:8]:
         import time; time.sleep(60)
-    return real(raw, shape, limit)
+    return real(raw, *more)
 decoding.decode_sized = decode_sized
 from matinee.media.crew import serve; serve(sys.argv[2], sys.argv[3])
 """
