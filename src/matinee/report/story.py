@@ -151,7 +151,8 @@ def _looks(story: Story) -> list[Section]:
     told = story.evaluation
     if told is None:
         return []
-    return [Section("In detail", list(told.pieces)), *told.galleries]
+    detail = [Section("In detail", list(told.pieces))] if told.pieces else []
+    return [*detail, *told.galleries]
 
 
 def _training(story: Story) -> Section:
