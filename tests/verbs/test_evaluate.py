@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,10 +17,12 @@ from matinee.cli import main
 from matinee.core.evaluation import Evaluation, difference
 from matinee.core.examples import Examples
 from matinee.core.meter import Rows, Score, intervals, wilson
+from matinee.core.pieces import Code, Film, Gallery, Lines, Picture, Piece, Table, Text, Words, remarked
 from matinee.core.progress import Progress
+from matinee.core.registry import task_class
 from matinee.core.scores import ClassificationMeter
 from matinee.core.settings import from_json, to_json
-from matinee.core.task import Data
+from matinee.core.task import Batch, Data, Task
 from matinee.verbs.evaluate import _cautions
 
 
@@ -56,6 +59,39 @@ def test_what_a_model_is_surely_better_than_is_said() -> None:
     told = Evaluation({"f1": score}, {}, 9, "test", 1.0, names={"trivial": "Lead"}, margins=margins)
     assert len(told.better()) == 1 and "surely better than Lead: f1 by 0.2000" in str(told)
     assert told.to_json()["margins"]["linear"]["low"] == -0.1
+
+
+def test_examples_worth_seeing_are_drawn_with_their_truth_their_file_and_what_is_said_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    toy = task_class("image-classification")().toy()
+    toy = replace(toy, origin=replace(toy.origin, names=[f"{row}.png" for row in range(len(toy.train.array("image")))]))
+    model = toy.task.trivial(toy.train)
+    assert model is not None
+
+    def beside(self: Task, outputs: Any, batch: Batch) -> list[Piece]:
+        assert batch.rows is not None and len(outputs) == len(batch.targets)
+        return [Text(f"row {row}, truth {truth}") for row, truth in zip(batch.rows, batch.targets, strict=True)]
+
+    monkeypatch.setattr(type(toy.task), "show_scored", beside)
+    mistakes = matinee.evaluate(model, toy, baselines={}).galleries[0]
+    said, drawn = (piece.words for piece in mistakes.pieces[:2] if isinstance(piece, Text))
+    row = int(toy.test.rows[int(said.split(".png: said")[0]) - toy.test.rows[0]])
+    truth = int(toy.task.labels(toy.test)[row - toy.test.rows[0]])
+    assert drawn == f"row {row}, truth {truth}" and said.endswith(f"is {toy.task.names()[truth]}")
+
+
+def test_what_is_said_of_an_example_reaches_every_kind_of_piece() -> None:
+    picture = Picture(np.zeros((2, 2), np.uint8), "a cat")
+    pair, table = Gallery([picture, picture], "found, true"), Table(("a", "b", "c"), [(1, 2, 3)])
+    drawn = [pair, table, Code("{}"), Words(["cat"]), Film([picture.pixels], "meow"), Lines({})]
+    told = remarked(drawn, list("123456"))
+    assert told[0] == replace(pair, caption="found, true (1)") and told[1] == replace(table, caption="2")
+    assert told[2:4] == [Text("3"), Code("{}")] and told[4] == Words(["cat"], caption="4")
+    assert isinstance(told[5], Film) and told[5].words == "5" and told[6] == Lines({}, caption="6")
+    assert remarked([Gallery([picture])] * 2, ["1", ""]) == [Gallery([replace(picture, words="1"), picture])]
+    rows = [Table(("column", "value"), [("age", age)]) for age in (1, 2)]
+    assert remarked(rows, ["x", "y"]) == [Table(("", "age"), [("x", 1), ("y", 2)])]
 
 
 def test_shares_and_their_differences_have_the_same_units_everywhere() -> None:

@@ -6,7 +6,7 @@ The report and the served page draw them; a piece holds plain numbers, words and
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -132,3 +132,34 @@ class Section:
     title: str
     pieces: Sequence[Piece] = field(default_factory=tuple)
     folded: bool = False
+
+
+def remarked(drawn: Sequence[Piece], remarks: Sequence[str]) -> list[Piece]:
+    """Pieces of one example each, and beside each what is to be said of it.
+
+    Pictures stand side by side, tables of two columns that tell the same things become one; what has no words of its
+    own gets a paragraph before it.
+    """
+    tables = [piece for piece in drawn if isinstance(piece, Table) and len(piece.columns) == 2]
+    if tables and len({tuple(row[0] for row in piece.rows) for piece in tables}) == 1 == len(drawn) / len(tables):
+        columns = ("", *(str(row[0]) for row in tables[0].rows))
+        return [Table(columns, [(r, *(row[1] for row in p.rows)) for p, r in zip(tables, remarks, strict=True)])]
+    if all(isinstance(piece, Gallery) and len(piece.pictures) == 1 for piece in drawn):
+        told = zip((p for p in drawn if isinstance(p, Gallery)), remarks, strict=True)
+        return [Gallery([replace(p.pictures[0], words=_both(p, r) or p.pictures[0].words) for p, r in told])]
+    pieces: list[Piece] = []
+    for piece, remark in zip(drawn, remarks, strict=True):
+        match piece:
+            case Film() | Sound():
+                pieces.append(replace(piece, words=remark or piece.words))
+            case Words():
+                pieces.append(replace(piece, caption=remark or piece.caption))
+            case Gallery() | Table() | Lines() | Bars() | Matrix():
+                pieces.append(replace(piece, caption=_both(piece, remark)))
+            case _:
+                pieces += [Text(remark), piece] if remark else [piece]
+    return pieces
+
+
+def _both(piece: Gallery | Table | Lines | Bars | Matrix, remark: str) -> str:
+    return f"{piece.caption} ({remark})" if piece.caption and remark else remark or piece.caption

@@ -344,6 +344,10 @@ class Task(ABC):
         """One neutral piece of a page per example, drawn in the report."""
         return [Code(json.dumps(answer, ensure_ascii=False)) for answer in self.decode(outputs)]
 
+    def show_scored(self, outputs: Any, batch: Batch) -> list[Piece]:
+        """The same of examples whose truth is known (`batch.targets`): what is true beside what was found."""
+        return self.show(batch.inputs, outputs)
+
     def describe(self, network: nn.Module, examples: Examples) -> Sequence[Piece]:
         """What a person can read off a trained network, for the report: its weights, what matters to it.
 

@@ -18,7 +18,7 @@ from matinee.core.evaluation import LINEAR, TRIVIAL, Evaluation, difference, fig
 from matinee.core.examples import Array, Examples
 from matinee.core.meter import Meter, Rows, Score, intervals
 from matinee.core.model import Model, load
-from matinee.core.pieces import Film, Gallery, Picture, Piece, Section, Sound, Table, Words
+from matinee.core.pieces import Piece, Section, remarked
 from matinee.core.progress import Progress
 from matinee.core.reading import task_name
 from matinee.core.runs import Run
@@ -190,45 +190,28 @@ def _cautions(
 
 
 def _galleries(model: Model, examples: Examples, meter: Meter, rows: Rows, names: Sequence[str]) -> list[Section]:
-    """The examples worth looking at, drawn by the task."""
-    import torch
-
+    """The examples worth looking at, drawn by the task, with the names of their files."""
     sections = []
-    device = model.device
     for title, positions in meter.worth_seeing(rows).items():
         chosen = positions[:LOOKED_AT]
         if not len(chosen):
             continue
-        inputs = model.task.collate(examples.gather(chosen)).inputs.to(device)
-        with torch.inference_mode():
-            drawn = model.task.show(inputs, model.task.infer(model.network, inputs))
         remarks = [meter.remark(rows, int(position)) for position in chosen]
-        if len(names) and all(isinstance(piece, Table) for piece in drawn):
+        if len(names):
             sources = (names[row] for row in examples.rows[chosen])
-            remarks = [f"{name}: {remark}" for name, remark in zip(sources, remarks, strict=True)]
-        sections.append(Section(title, _together(drawn, remarks)))
+            remarks = [f"{name}: {remark}" if remark else name for name, remark in zip(sources, remarks, strict=True)]
+        sections.append(Section(title, remarked(_drawn(model, examples.take(chosen)), remarks)))
     return sections
 
 
-def _together(drawn: Sequence[Piece], remarks: Sequence[str]) -> list[Piece]:
-    """Pictures side by side, under each what is to be said of it; texts below it; tables of the same things as one."""
-    pictures = []
-    tables = [piece for piece in drawn if isinstance(piece, Table)]
-    if tables and len({tuple(row[0] for row in piece.rows) for piece in tables}) == 1 == len(drawn) / len(tables):
-        columns = ("", *(str(row[0]) for row in tables[0].rows))
-        return [Table(columns, [(r, *(row[1] for row in p.rows)) for p, r in zip(tables, remarks, strict=True)])]
-    if any(isinstance(piece, Words) for piece in drawn):
-        told = zip(drawn, remarks, strict=True)
-        return [replace(p, caption=r or p.caption) if isinstance(p, Words) else p for p, r in told]
-    if all(isinstance(piece, Film | Sound) for piece in drawn):
-        told = zip(drawn, remarks, strict=True)
-        return [replace(p, words=r or p.words) for p, r in told if isinstance(p, Film | Sound)]
-    for piece, remark in zip(drawn, remarks, strict=True):
-        if not isinstance(piece, Gallery) or len(piece.pictures) != 1:
-            return list(drawn)
-        words = f"{piece.caption} ({remark})" if piece.caption and remark else remark or piece.caption
-        pictures.append(Picture(piece.pictures[0].pixels, words or piece.pictures[0].words))
-    return [Gallery(pictures)]
+def _drawn(model: Model, examples: Examples) -> list[Piece]:
+    import torch
+
+    task = model.task
+    batch = task.collate(examples.gather(np.arange(len(examples))))
+    batch = replace(batch, rows=torch.from_numpy(examples.rows)).to(model.device)
+    with torch.inference_mode():
+        return task.show_scored(task.infer(model.network, batch.inputs), batch)
 
 
 def baselines_of(run: Path, own: str | None) -> dict[str, Model]:
