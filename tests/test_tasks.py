@@ -12,6 +12,7 @@ import torch
 
 from conftest import TASKS
 from matinee.core.measuring import collect
+from matinee.core.model import Model
 from matinee.core.moment import Moment
 from matinee.core.pieces import Picture
 from matinee.core.reading import task_name
@@ -173,10 +174,10 @@ def test_rivals_are_models_of_the_same_problem(chosen: Data) -> None:
     trivial, simplest = chosen.task.trivial(chosen.train), chosen.task.simplest()
     batch = first_batch(chosen)
     if trivial is not None:
-        assert len(trivial.task.decode(trivial.network(batch.inputs))) == len(batch)
+        assert len(trivial.answer(batch.inputs)) == len(batch)
     if simplest is not None:
         assert simplest.simplest() is None
-        assert len(simplest.decode(simplest.build()(batch.inputs))) == len(batch)
+        assert len(Model(simplest, simplest.build().eval()).answer(batch.inputs)) == len(batch)
 
 
 def test_the_model_to_beat_is_there_before_anything_is_chosen(toy: Data) -> None:
@@ -185,7 +186,7 @@ def test_the_model_to_beat_is_there_before_anything_is_chosen(toy: Data) -> None
     known = rules(toy.task)
     open_ = {name: "auto" for name in ("network", "size") if name in known and "auto" in known[name].choices}
     trivial = replace(toy.task, **open_).trivial(toy.train)
-    assert trivial is None or len(trivial.task.decode(trivial.network(first_batch(toy).inputs)))
+    assert trivial is None or len(trivial.answer(first_batch(toy).inputs))
 
 
 def test_at_least_one_task_is_found() -> None:

@@ -10,10 +10,13 @@ import torch
 
 import matinee
 from matinee.core.loop import _Training, fit
+from matinee.core.measuring import calibrate
 from matinee.core.progress import Progress
+from matinee.core.registry import task_class
 from matinee.core.runs import Run
+from matinee.core.runtime import machine
 from matinee.core.storage import read_json
-from matinee.core.task import Data
+from matinee.core.task import Data, Task
 from matinee.core.train_settings import TrainSettings
 
 
@@ -82,3 +85,36 @@ def test_a_batch_is_no_larger_than_what_there_is_to_learn_from(toy: Data) -> Non
     settings = TrainSettings(epochs=1, device="cpu", batch_size=50_000).advised({})
     training = _Training(data, data.task.build(), settings, 1.0, None, Progress(quiet=True))
     assert training.size == len(data.train)
+
+
+def test_no_more_examples_are_looked_at_together_than_the_task_says(
+    quiet: Progress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy = task_class("image-classification")().toy()
+    kind, seen = type(toy.task), list[int]()
+    model = matinee.train(toy, epochs=0, progress=quiet)
+    whole = matinee.evaluate(model, toy, baselines={})
+    monkeypatch.setattr(kind, "at_once", lambda self: 5)
+    monkeypatch.setattr(kind, "infer", lambda self, network, inputs: seen.append(len(inputs)) or network(inputs))
+    parts = matinee.evaluate(model, toy, baselines={})
+    assert max(seen) == 5 and len(parts.galleries) == len(whole.galleries)
+    assert all(parts.scores[name].value == pytest.approx(whole.scores[name].value, abs=1e-6) for name in whole.scores)
+    pixels = list(toy.test.array("image")[:20])
+    assert len(model.predict(pixels)) == 20 and max(seen) == 5
+    assert len(list(matinee.predict(model, pixels, batch_size=20))) == 20 and max(seen) == 20
+
+
+@pytest.mark.parametrize(("asked", "looked_at"), [(4096, 80), (7, 7), (0, None)])
+def test_calibrating_looks_at_as_many_as_the_task_says(
+    asked: int, looked_at: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy = chosen(task_class("image-classification")().toy())
+    assert toy.task.calibrated_on() == 4096
+    kind, told = type(toy.task), list[int]()
+    monkeypatch.setattr(kind, "calibrated_on", lambda self: asked)
+    monkeypatch.setattr(kind, "calibrate", lambda self, network, outputs, targets: told.append(len(targets)))
+    calibrate(toy.task, toy.task.build(), toy.valid, machine("cpu", "float32"))
+    assert told == [min(looked_at, len(toy.valid))] if looked_at is not None else not told
+    monkeypatch.setattr(kind, "calibrate", Task.calibrate)
+    monkeypatch.setattr(kind, "calibrated_on", Task.calibrated_on)
+    assert toy.task.calibrated_on() == 0

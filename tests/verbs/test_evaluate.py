@@ -81,6 +81,19 @@ def test_examples_worth_seeing_are_drawn_with_their_truth_their_file_and_what_is
     assert drawn == f"row {row}, truth {truth}" and said.endswith(f"is {toy.task.names()[truth]}")
 
 
+def test_a_network_is_described_beside_what_it_learned_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    toy = task_class("image-classification")().toy()
+    model = toy.task.trivial(toy.train)
+    assert model is not None
+
+    def counts(self: Task, network: Any, examples: Examples, train: Examples) -> list[Piece]:
+        return [Text(f"{len(examples)} of {len(train)}")]
+
+    monkeypatch.setattr(type(toy.task), "describe_with", counts)
+    told = matinee.evaluate(model, toy, baselines={})
+    assert told.pieces[-1] == Text(f"{len(toy.test)} of {len(toy.train)}")
+
+
 def test_what_is_said_of_an_example_reaches_every_kind_of_piece() -> None:
     picture = Picture(np.zeros((2, 2), np.uint8), "a cat")
     pair, table = Gallery([picture, picture], "found, true"), Table(("a", "b", "c"), [(1, 2, 3)])

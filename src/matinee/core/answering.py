@@ -31,17 +31,19 @@ SLOW = 0.2  # seconds for one raw on one thread: from here on several threads ar
 MOST = 8  # threads of the pool: with more cores, several compute one batch
 
 
-def answered(model: Model, raws: Iterable[Any], size: int = BATCH) -> Iterator[list[tuple[Any, Told]]]:
+def answered(model: Model, raws: Iterable[Any], size: int | None = None) -> Iterator[list[tuple[Any, Told]]]:
     """Each raw with its answer, or with what is wrong with it; in order, in lists of up to `size`.
 
-    Where `size` is 1, each is answered before the next is asked for.
+    size: None: BATCH, or fewer where the task says so (`Task.at_once`). Where 1 is asked for, each is answered
+    before the next is asked for.
     """
     import torch
 
+    waits, size = size == 1, size or min(BATCH, max(1, model.task.at_once()))
     rest, threads = iter(raws), torch.get_num_threads()
     each = -(-threads // MOST)  # threads for one batch
     workers = threads // each
-    some = list(itertools.islice(rest, size * workers)) if size > 1 else []
+    some = [] if waits else list(itertools.islice(rest, max(size * workers, FEW + 1)))
     if workers == 1 or len(some) <= FEW:
         for batch in _batches(itertools.chain(some, rest), size):
             yield _alone(model, batch)

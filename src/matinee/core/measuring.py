@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,8 +16,6 @@ from matinee.core.prefetch import ahead
 from matinee.core.runtime import Machine, order_of
 from matinee.core.sharding import is_sharded
 from matinee.core.task import Task
-
-MEASURE_BATCH = 256
 
 
 def selecting(meter: Meter, wanted: str) -> str:
@@ -44,14 +43,14 @@ def luck(meter: Meter, name: str, best: float, examples: int) -> float:
 @torch.inference_mode()
 def collect(task: Task, network: nn.Module, examples: Examples, where: Machine) -> Meter:
     """A meter that has seen every example once, wherever: several processes each score a part, all get all rows."""
-    group, meter = processes.current(), task.meter()
+    group, meter, size = processes.current(), task.meter(), max(1, task.at_once())
     network.eval()
     # In whole batches, so that each of them has the same examples however many processes there are.
-    batches = -(-len(examples) // MEASURE_BATCH)
+    batches = -(-len(examples) // size)
     first, end = group.part(batches)
-    mine = examples if group.alone else examples.at(examples.rows[first * MEASURE_BATCH : end * MEASURE_BATCH])
-    part = mine if group.alone or len(mine) else examples.at(examples.rows[:MEASURE_BATCH])
-    for batch in ahead(task.batches(part, network, MEASURE_BATCH, None), task.prefetch):
+    mine = examples if group.alone else examples.at(examples.rows[first * size : end * size])
+    part = mine if group.alone or len(mine) else examples.at(examples.rows[:size])
+    for batch in ahead(task.batches(part, network, size, None), task.prefetch):
         batch = batch.to(where.device)
         with where.autocast():
             outputs = task.infer(network, batch.inputs)
@@ -67,15 +66,16 @@ def collect(task: Task, network: nn.Module, examples: Examples, where: Machine) 
 
 @torch.no_grad()
 def calibrate(task: Task, network: nn.Module, examples: Examples, where: Machine) -> None:
-    """Let the task make the network's confidence honest, by the outputs for validation examples (4,096 at most)."""
+    """Let the task make the network's confidence honest, by the outputs for some of the validation examples."""
     network.eval()
-    some, outputs, targets = order_of(len(examples), 0)[:4096], [], []
-    for first in range(0, len(some), MEASURE_BATCH):
-        batch = task.collate(examples.gather(some[first : first + MEASURE_BATCH])).to(where.device)
+    some, outputs, targets = order_of(len(examples), 0)[: task.calibrated_on()], list[Any](), list[Any]()
+    for first in range(0, len(some), size := max(1, task.at_once())):
+        batch = task.collate(examples.gather(some[first : first + size])).to(where.device)
         with where.autocast():
             outputs.append(task.infer(network, batch.inputs))
         targets.append(batch.targets)
-    task.calibrate(network, task.concatenate(outputs), task.concatenate(targets))
+    if outputs:
+        task.calibrate(network, task.concatenate(outputs), task.concatenate(targets))
 
 
 def measure(task: Task, network: nn.Module, examples: Examples, where: Machine) -> dict[str, float]:

@@ -250,6 +250,10 @@ class Task(ABC):
             batch = self.collate(_near(columns, device))
             yield Batch(batch.inputs, batch.targets, torch.from_numpy(examples.rows[chosen]))
 
+    def at_once(self) -> int:
+        """How many examples at most go through the network together where nothing is learned: fewer of large ones."""
+        return 256
+
     def steps(self, examples: Examples, size: int) -> int:
         """How many batches one shuffled pass has."""
         return max(1, len(examples) // size)
@@ -307,6 +311,10 @@ class Task(ABC):
         """One look at outputs and targets of validation examples after the last step, to make confidence honest."""
         return
 
+    def calibrated_on(self) -> int:
+        """How many validation examples `calibrate` looks at, at most; with 0 it is not asked."""
+        return 0 if type(self).calibrate is Task.calibrate else 4096
+
     def choose(self, data: Data, minutes: float | None) -> Task:
         """This task with what was left to "auto" decided (which network, which augmentation) for that data."""
         return self
@@ -354,6 +362,10 @@ class Task(ABC):
         examples: those that it was scored on.
         """
         return ()
+
+    def describe_with(self, network: nn.Module, examples: Examples, train: Examples) -> Sequence[Piece]:
+        """The same, beside what it learned from: what it copied. train: empty where that is not at hand."""
+        return self.describe(network, examples)
 
     def inputs(self, places: Sequence[str]) -> Iterable[Any]:
         """What `predict` is given on the command line -> raws for `encode`; folders are looked into."""

@@ -251,6 +251,10 @@ class Recommendation(Task):
             friends = told("friends", "often") if self._befriended else None
             fit_ranking(network, told("history"), self._plan, friends, watch)
 
+    def calibrated_on(self) -> int:
+        """As others, where shares are to be told."""
+        return 4096 if self.network == "blend" else 0
+
     def calibrate(self, network: nn.Module, outputs: Any, targets: Any) -> None:
         """The shares of a blend, by what validation people had held back."""
         import torch
@@ -374,12 +378,7 @@ class Recommendation(Task):
         return listed(places)
 
     def decode(self, outputs: Any) -> list[dict[str, Any]]:
-        """The first items with scores and reasons; bare scores have no reasons."""
-        import torch
-
-        if isinstance(outputs, torch.Tensor):
-            top = outputs.topk(min(SHOWN, outputs.shape[1]), 1).indices
-            outputs = {"scores": outputs, "top": top, "because": torch.full_like(top, -1)}
+        """The first items with scores and reasons."""
         return self._catalogue.decode(outputs, "rating" if self.objective == "rating" else "score")
 
     def show(self, inputs: Tensor, outputs: Any) -> list[Piece]:

@@ -83,7 +83,7 @@ def evaluate(
         time.perf_counter() - began,
         meter.detail(rows),
         (*notes, *_cautions(first, (scores[first], bool(meter.shares([first]))), margins, compared, names)),
-        (*meter.pieces(rows), *model.task.describe(model.network, examples)),
+        (*meter.pieces(rows), *model.task.describe_with(model.network, examples, _learned_from(data, model))),
         _galleries(model, examples, meter, rows, data.origin.names),
         names,
         meter.meanings,
@@ -207,11 +207,14 @@ def _galleries(model: Model, examples: Examples, meter: Meter, rows: Rows, names
 def _drawn(model: Model, examples: Examples) -> list[Piece]:
     import torch
 
-    task = model.task
-    batch = task.collate(examples.gather(np.arange(len(examples))))
-    batch = replace(batch, rows=torch.from_numpy(examples.rows)).to(model.device)
-    with torch.inference_mode():
-        return task.show_scored(task.infer(model.network, batch.inputs), batch)
+    task, drawn, size = model.task, list[Piece](), max(1, model.task.at_once())
+    for first in range(0, len(examples), size):
+        part = examples.take(np.arange(first, min(len(examples), first + size)))
+        batch = task.collate(part.gather(np.arange(len(part))))
+        batch = replace(batch, rows=torch.from_numpy(part.rows)).to(model.device)
+        with torch.inference_mode():
+            drawn += task.show_scored(task.infer(model.network, batch.inputs), batch)
+    return drawn
 
 
 def baselines_of(run: Path, own: str | None) -> dict[str, Model]:
@@ -320,6 +323,13 @@ def seen(data: Data, model: Model) -> Array:
 
     named = origin.names if learned else ()
     return np.array([bool(named) and known(named[row]) for row in data.test.rows], bool)
+
+
+def _learned_from(data: Data, model: Model) -> Examples:
+    """The examples here that the model was trained on: none of another source's."""
+    if not model.manifest:  # made up, or never told
+        return data.train
+    return data.train.take(np.flatnonzero(seen(replace(data, test=data.train), model)))
 
 
 def _unseen(data: Data, model: Model) -> tuple[Data, list[str]]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from matinee.core.answering import BATCH, Told, answered
+from matinee.core.answering import Told, answered
 from matinee.core.command import Answer, Call, Command, argument, put
 from matinee.core.errors import DataError, SettingsError
 from matinee.core.ledger import Listed
@@ -25,7 +25,7 @@ from matinee.core.task import Task
 from matinee.core.telling import unfinished
 
 
-def predict(model: Model, files: Iterable[Any], *, batch_size: int = BATCH) -> Iterator[dict[str, Any]]:
+def predict(model: Model, files: Iterable[Any], *, batch_size: int | None = None) -> Iterator[dict[str, Any]]:
     """An answer for each file, in order and as they come: {"file", "label", ...} or {"file", "error"}.
 
     Several batches are read ahead, but where `batch_size` is 1 none is.
@@ -74,7 +74,7 @@ class Predict(Command):
 
     run_folder: str = argument("a run folder or a saved model", name="RUN")
     files: tuple[str, ...] = argument("files to answer for, or a folder of them", name="FILE", many=True)
-    batch_size: int = setting(BATCH, "files answered at once", low=1, high=65_536)
+    batch_size: int | None = setting(None, "files answered at once (auto: 64, fewer of large ones)", low=1, high=65_536)
     device: str = setting("auto", "where to compute: auto, cpu, cuda, cuda:1")
     task: str = setting("", "importable module of a task of your own that the model is of")
 
