@@ -66,5 +66,14 @@ def test_too_few_or_too_many_folds_are_refused(toy: Data, folds: int, quiet: Pro
 def test_folds_that_cannot_be_scored_are_left_out_of_the_mean() -> None:
     nan = float("nan")
     told = CrossValidation({"auroc": Score(0.8, 0.7, 0.9)}, {"auroc": [0.7, nan, 0.9]}, {}, {}, 30, 1.0)
-    assert "0.8000" in str(told) and "nan" not in str(told) and "a class is missing" in str(told)
+    assert "0.8000" in str(told) and "nan" not in str(told) and "AUROC cannot be told of some folds" in str(told)
     assert "some folds" not in str(replace(told, folds={"auroc": [0.7, 0.9]}))
+
+
+def test_shares_are_told_as_evaluate_tells_them() -> None:
+    scores, folds = {"accuracy": Score(0.96, 0.94, 0.97)}, {"accuracy": [0.95, 0.97]}
+    ahead, shares = {"linear": Score(0.02, 0.01, 0.03)}, frozenset({"accuracy"})
+    told = CrossValidation(scores, folds, {"linear": {"accuracy": 0.94}}, ahead, 300, 1.0, shares=shares)
+    assert "96.00 %  94.00 % to 97.00 %        96.00 %  1.41 points  94.00 %" in str(told)
+    assert "accuracy: surely better than linear, by 2.00 points (1.00 to 3.00 points)" in str(told)
+    assert told.to_json()["scores"]["accuracy"]["value"] == 0.96 and "shares" not in told.to_json()

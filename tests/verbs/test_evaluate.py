@@ -57,7 +57,7 @@ def test_what_a_model_is_surely_better_than_is_said() -> None:
     score = Score(0.5, 0.4, 0.6)
     margins = {"trivial": Score(0.2, 0.1, 0.3), "linear": Score(0.1, -0.1, 0.3)}
     told = Evaluation({"f1": score}, {}, 9, "test", 1.0, names={"trivial": "Lead"}, margins=margins)
-    assert len(told.better()) == 1 and "surely better than Lead: f1 by 0.2000" in str(told)
+    assert len(told.better()) == 1 and "surely better than Lead: F1 by 0.2000" in str(told)
     assert told.to_json()["margins"]["linear"]["low"] == -0.1
 
 
@@ -118,6 +118,17 @@ def test_shares_and_their_differences_have_the_same_units_everywhere() -> None:
     assert note.startswith("accuracy 50.00 % is not surely better than linear (51.00 %)")
     assert note.endswith("the difference is -4.00 to 2.00 points (95 %).")
     assert difference(by, False) == ("0.0167", "0.0020 to 0.0310")
+
+
+def test_what_is_told_of_each_class_has_the_columns_of_its_meter() -> None:
+    classes = {"road": {"examples": 1200, "iou": 0.9, "edges": 2.5}, "sky": {"examples": 3, "iou": None, "edges": 1.0}}
+    score, shares = Score(0.5, 0.4, 0.6), frozenset({"mean_iou", "iou"})
+    told = Evaluation({"mean_iou": score}, {}, 9, "test", 1.0, detail={"classes": classes}, shares=shares)
+    assert [line.split() for line in str(told).splitlines()[4:7]] == [
+        ["class", "examples", "IoU", "edges"],
+        ["road", "1,200", "90.00", "%", "2.5000"],
+        ["sky", "3", "-", "1.0000"],
+    ]
 
 
 def test_wilson_against_the_published_formula() -> None:

@@ -12,6 +12,17 @@ from matinee.core.pieces import Piece, Section
 from matinee.core.tables import table_text
 
 TRIVIAL, LINEAR = "trivial", "linear"
+MOST_CLASSES = 40  # of which scores are told one by one
+
+SPELLED = {
+    **{word: word.upper() for word in ("f1", "ece", "nll", "auroc", "r2", "rmse", "mae", "bleu", "ndcg", "mrr", "ap")},
+    "iou": "IoU", "chrf": "chrF", "f": "F", "rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougel": "ROUGE-L",
+}  # fmt: skip
+
+
+def called(name: str) -> str:
+    """The name of a score as people write it: mean_iou -> mean IoU."""
+    return " ".join(SPELLED.get(word, word) for word in name.split("_"))
 
 
 def names_of(rivals: Sequence[str]) -> dict[str, str]:
@@ -36,9 +47,9 @@ class Evaluation:
     """The scores of a model on examples.
 
     scores: the selecting one first. baselines: "trivial" and "linear" -> scores; names: what those are, in a few
-    words. meanings: what each score is; shares: those told as so much of 100 %. detail: per-class scores and the
-    confusion matrix, as the task tells them. notes: what to know before trusting the figures. margins: baseline -> how
-    much better than it the first score is (`core/paired.py`).
+    words. meanings: what each score is; shares: those told as so much of 100 %, also of classes. detail: what the
+    meter tells beside the scores, those of each class under "classes". notes: what to know before trusting the
+    figures. margins: baseline -> how much better than it the first score is (`core/paired.py`).
     """
 
     scores: Mapping[str, Score]
@@ -60,7 +71,7 @@ class Evaluation:
         first = next(iter(self.scores), "")
         ahead = {name: difference(by, first in self.shares) for name, by in self.margins.items() if by.low > 0}
         return [
-            f"surely better than {self.names.get(name, name)}: {first.replace('_', ' ')} by {by} (95 % interval of the "
+            f"surely better than {self.names.get(name, name)}: {called(first)} by {by} (95 % interval of the "
             f"difference {span}, both drawn again together)"
             for name, (by, span) in ahead.items()
         ]
@@ -82,23 +93,24 @@ class Evaluation:
         columns = ["", "score", "95 % interval", *(self.names.get(name, name) for name in self.baselines)]
         rows = [
             [
-                name.replace("_", " "),
+                called(name),
                 figure(score.value, name in self.shares),
                 f"{figure(score.low, name in self.shares)} to {figure(score.high, name in self.shares)}",
                 *(figure(scores.get(name, math.nan), name in self.shares) for scores in self.baselines.values()),
             ]
             for name, score in self.scores.items()
         ]
-        lines = [f"{self.examples:,} examples ({self.split})", table_text(columns, rows)]
-        classes = self.detail.get("classes")
-        if classes and len(classes) <= 40:
-            cells = [
-                [
-                    name,
-                    c["examples"],
-                    *(f"{c[k]:.3f}" if c[k] is not None else None for k in ("precision", "recall", "f1")),
-                ]
-                for name, c in classes.items()
-            ]
-            lines += ["", table_text(["class", "examples", "precision", "recall", "F1"], cells)]
+        lines = [f"{self.examples:,} examples ({self.split})", table_text(columns, rows), *self._of_classes()]
         return "\n".join([*lines, *self.better(), *(f"note: {note}" for note in self.notes)])
+
+    def _of_classes(self) -> list[str]:
+        """A table of what the meter tells of each class, if they are not too many."""
+        classes: Mapping[str, Mapping[str, Any]] = self.detail.get("classes") or {}
+        if not 0 < len(classes) <= MOST_CLASSES:
+            return []
+        names = list(dict.fromkeys(name for told in classes.values() for name in told))
+        cells = [
+            [each, *(figure(v, n in self.shares) if isinstance(v := told.get(n), float) else v for n in names)]
+            for each, told in classes.items()
+        ]
+        return ["", table_text(["class", *map(called, names)], cells), ""]

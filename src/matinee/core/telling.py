@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from matinee.core.command import Answer
-from matinee.core.evaluation import difference, figure, names_of
+from matinee.core.evaluation import called, difference, figure, names_of
 from matinee.core.meter import Score
 from matinee.core.model import Model
 from matinee.core.progress import seconds
@@ -45,7 +45,7 @@ def said(run: Run, model: Model) -> Answer:
     names, share = names_of(model.task.rivals), bool(meter.shares([first]))
     lines = []
     if scores:
-        lines.append(f"{'test' if told['test'] else 'valid'} {first.replace('_', ' ')} {figure(scores[first], share)}")
+        lines.append(f"{'test' if told['test'] else 'valid'} {called(first)} {figure(scores[first], share)}")
         interval = told.get("scores", {}).get(first)
         if interval:
             lines[0] += f" (95 % interval {figure(interval['low'], share)} to {figure(interval['high'], share)})"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from matinee.core.evaluation import Evaluation, figure
+from matinee.core.evaluation import Evaluation, called, figure
 from matinee.core.meter import Score
 from matinee.core.model import Model
 from matinee.core.pieces import Bars, Code, Lines, Piece, Section, Table, Text
@@ -20,8 +20,6 @@ from matinee.core.settings import flag, rules
 from matinee.core.storage import read_json, write_bytes
 from matinee.core.telling import NO_STEP, idle
 from matinee.report.page import page
-
-ABBREVIATIONS = frozenset({"f1", "ece", "nll", "auroc", "r2", "rmse", "mae", "bleu", "ndcg", "mrr"})
 
 
 @dataclass(frozen=True)
@@ -64,10 +62,6 @@ def tell(story: Story) -> str:
     return page(title, _lead(story), [*sections, again], facts=_tiles(story))
 
 
-def _called(name: str) -> str:
-    return " ".join(word.upper() if word in ABBREVIATIONS else word for word in name.split("_"))
-
-
 def _percent(score: Score) -> str:
     return f"{100 * score.value:.1f} % ({100 * score.low:.1f} to {100 * score.high:.1f})"
 
@@ -81,7 +75,7 @@ def _lead(story: Story) -> str:
     if told is None:
         return f"The model learned from {tests:,} examples. None were held back, so nothing is known of how good it is."
     name, score = next(iter(told.scores.items()))
-    words = _called(name)
+    words = called(name)
     where = "that it never saw" if told.split == "test" else "that were used to choose it, so a little too good"
     if name in told.shares:
         lead = (
@@ -105,7 +99,7 @@ def _tiles(story: Story) -> dict[str, str]:
         for name in list(story.evaluation.scores)[:1]:
             score = story.evaluation.scores[name]
             plain = f"{score.value:.4g} ({score.low:.4g} to {score.high:.4g})"
-            tiles[f"{story.evaluation.split} {_called(name)}"] = (
+            tiles[f"{story.evaluation.split} {called(name)}"] = (
                 _percent(score) if name in story.evaluation.shares else plain
             )
         if "f1" in story.evaluation.scores and "f1" not in list(story.evaluation.scores)[:1]:
@@ -126,7 +120,7 @@ def _scores(story: Story) -> Section:
     others = list(told.baselines)
     rows = [
         (
-            _called(name),
+            called(name),
             _shown(told, name, score.value),
             f"{_shown(told, name, score.low)} to {_shown(told, name, score.high)}",
             *(_shown(told, name, told.baselines[other].get(name, math.nan)) for other in others),
@@ -142,7 +136,7 @@ def _scores(story: Story) -> Section:
         names = ["this model", *(told.names.get(o, o) for o in others)]
         values = [score.value, *(told.baselines[o].get(first, math.nan) for o in others)]
         spans: list[tuple[float, float] | None] = [(score.low, score.high), *(None for _ in others)]
-        pieces.append(Bars(names, values, spans, f"{first.replace('_', ' ')} on the {told.split} split", percent=True))
+        pieces.append(Bars(names, values, spans, f"{called(first)} on the {told.split} split", percent=True))
     return Section("Scores", pieces)
 
 
@@ -161,7 +155,7 @@ def _training(story: Story) -> Section:
         look = "This network is not trained in steps: it is computed from the training examples at a look."
         words = f"{NO_STEP[0].upper()}{NO_STEP[1:]}" if idle(story.model.task, story.model.network, 0) else look
         steps = ("epoch", "step", "loss", "seconds", "examples_per_second")
-        found = [(_called(name), value) for name, value in (history or [{}])[-1].items() if name not in steps]
+        found = [(called(name), value) for name, value in (history or [{}])[-1].items() if name not in steps]
         told = [Table(("on the validation examples", ""), found)] if found else []
         return Section("Training", [Text(words), *told])
     if history:
@@ -181,9 +175,9 @@ def _training(story: Story) -> Section:
     rows = [[*(row.get(name) for name in columns), "kept" if row in kept else ""] for row in history]
     caption = "One row per validation; the same as metrics.csv."
     if kept:
-        by = f", chosen by {_called(first)} on the validation examples" if first in kept[0] else ""
+        by = f", chosen by {called(first)} on the validation examples" if first in kept[0] else ""
         caption += f" Kept are the weights at the end of epoch {story.kept:,}{by}."
-    pieces.append(Table([*(c.replace("_", " ") for c in columns), ""], rows, caption))
+    pieces.append(Table([*map(called, columns), ""], rows, caption))
     return Section("Training", pieces)
 
 

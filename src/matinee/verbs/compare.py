@@ -17,7 +17,7 @@ import numpy as np
 
 from matinee.core.command import Answer, Call, Command, argument
 from matinee.core.errors import DataError, SettingsError
-from matinee.core.evaluation import difference, figure
+from matinee.core.evaluation import called, difference, figure
 from matinee.core.examples import Examples
 from matinee.core.meter import Meter, Rows, Score
 from matinee.core.model import Model, load
@@ -87,7 +87,7 @@ class Comparison:
         columns, rows = ["", *self.scores, *([f"{only.better} is better by", "95 % interval"] if only else [])], []
         for name in self.pairs[0].margins:
             share = name in self.shares
-            row = [name.replace("_", " "), *(figure(scores[name], share) for scores in self.scores.values())]
+            row = [called(name), *(figure(scores[name], share) for scores in self.scores.values())]
             rows.append([*row, *difference(only.margins[name], share)] if only else row)
         lines = [f"{self.examples:,} examples, the same for all", table_text(columns, rows), ""]
         lines += [self._words(pair) for pair in self.pairs]
@@ -100,7 +100,7 @@ class Comparison:
         name, margin = next(iter(pair.margins.items()))
         sure, (by, span) = "surely" if pair.sure else "not surely", difference(margin, name in self.shares)
         words = f"{pair.better} is {sure} better than {pair.worse}, by {by} ({span}; p {pair.corrected:.4f})"
-        return f"{name.replace('_', ' ')}: {words}"
+        return f"{called(name)}: {words}"
 
 
 def compare(

@@ -18,7 +18,7 @@ import numpy as np
 from matinee.core.command import Answer, Call, Command, argument
 from matinee.core.duplicates import groups
 from matinee.core.errors import DataError, SettingsError
-from matinee.core.evaluation import LINEAR, names_of
+from matinee.core.evaluation import LINEAR, called, difference, figure, names_of
 from matinee.core.examples import Array, Examples
 from matinee.core.job import StartSettings
 from matinee.core.meter import Meter, Score, intervals
@@ -47,7 +47,7 @@ class CrossValidation:
     scores: name -> over all examples, each answered once, with its interval; the selecting one first. folds: name ->
     value in each fold. rivals: rival -> name -> over all examples. ahead: rival -> how much better than it the model is
     in the first score, with the interval of the difference (both answered the same examples). names: what the rivals
-    are, in a few words.
+    are, in a few words. shares: scores told as so much of 100 %.
     """
 
     scores: Mapping[str, Score]
@@ -57,10 +57,11 @@ class CrossValidation:
     examples: int
     seconds: float
     names: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    shares: frozenset[str] = frozenset()
 
     def to_json(self) -> dict[str, Any]:
-        """For programs."""
-        return dataclasses.asdict(self)
+        """For programs: figures as they are, shares from 0 to 1."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if name != "shares"}
 
     def __str__(self) -> str:
         count = len(next(iter(self.folds.values())))
@@ -72,26 +73,28 @@ class CrossValidation:
             "deviation",
             *(self.names.get(n, n) for n in self.rivals),
         ]
-        rows = [
-            [
-                name.replace("_", " "),
-                f"{score.value:.4f}",
-                f"{score.low:.4f} to {score.high:.4f}",
-                *(f"{value:.4f}" for value in _spread(self.folds[name])),
-                *(f"{scores[name]:.4f}" for scores in self.rivals.values()),
-            ]
-            for name, score in self.scores.items()
-        ]
-        first = next(iter(self.scores)).replace("_", " ")
+        rows = [self._row(name, score) for name, score in self.scores.items()]
+        first, *_ = self.scores
         lines = [f"{self.examples:,} examples in {count} folds, {seconds(self.seconds)}", table_text(head, rows)]
-        for name, by in self.ahead.items():
-            sure = "surely better" if by.low > 0 else "surely worse" if by.high < 0 else "not surely other"
-            words = f"{first} is {sure} than that of {self.names.get(name, name)}"
-            lines.append(f"{words}: {by.value:+.4f} ({by.low:+.4f} to {by.high:+.4f})")
-        unknown = [name.replace("_", " ") for name, values in self.folds.items() if np.isnan(values).any()]
+        for name, ahead in self.ahead.items():
+            sure = "surely better" if ahead.low > 0 else "surely worse" if ahead.high < 0 else "not surely better"
+            by, span = difference(ahead, first in self.shares)
+            lines.append(f"{called(first)}: {sure} than {self.names.get(name, name)}, by {by} ({span})")
+        unknown = [called(name) for name, values in self.folds.items() if np.isnan(values).any()]
         if unknown:
-            lines.append(f"note: some folds cannot be scored ({', '.join(unknown)}): a class is missing in them.")
+            what = "what is counted there, such as a class, does not occur in them"
+            lines.append(f"note: {', '.join(unknown)} cannot be told of some folds: {what}.")
         return "\n".join(lines)
+
+    def _row(self, name: str, score: Score) -> list[str]:
+        """A line of the table: shares as so much of 100 %, how they vary from fold to fold in points."""
+        share, (mean, deviation) = name in self.shares, _spread(self.folds[name])
+        told, low, high, mean_told, *others = (
+            figure(value, share)
+            for value in (score.value, score.low, score.high, mean, *(each[name] for each in self.rivals.values()))
+        )
+        varies = figure(deviation, share).replace(" %", " points")
+        return [called(name), told, f"{low} to {high}", mean_told, varies, *others]
 
 
 def cross_validate(data: Data, *, folds: int = 10, progress: Progress | None = None, **given: Any) -> CrossValidation:
@@ -187,9 +190,8 @@ def _summary(kept: Mapping[str, Sequence[Meter]], examples: int, spent: float) -
     each = [one.score(one.rows()) for one in kept[MODEL]]
     first, rivals = next(iter(scores)), {name: meter.score(rows[name]) for name in rows if name != MODEL}
     ahead = {name: margins(meter, rows[MODEL], rows[name], draws=DRAWS)[first] for name in rivals}
-    return CrossValidation(
-        scores, {name: [one[name] for one in each] for name in scores}, rivals, ahead, examples, spent
-    )
+    folds = {name: [one[name] for one in each] for name in scores}
+    return CrossValidation(scores, folds, rivals, ahead, examples, spent, shares=meter.shares(scores))
 
 
 def _together(meters: Sequence[Meter]) -> dict[str, Array]:

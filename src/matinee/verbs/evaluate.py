@@ -14,7 +14,7 @@ import numpy as np
 from matinee.core import paired
 from matinee.core.command import Answer, Call, Command, argument
 from matinee.core.errors import DataError, MatineeError
-from matinee.core.evaluation import LINEAR, TRIVIAL, Evaluation, difference, figure, names_of
+from matinee.core.evaluation import LINEAR, TRIVIAL, Evaluation, called, difference, figure, names_of
 from matinee.core.examples import Array, Examples
 from matinee.core.meter import Meter, Rows, Score, intervals
 from matinee.core.model import Model, load
@@ -73,7 +73,8 @@ def evaluate(
     scores = intervals(meter, rows)
     first = select if select in scores else next(iter(scores))
     compared, margins = _against(baselines, examples, where, (first, meter, rows))
-    names = names_of(model.task.rivals)
+    names, detail = names_of(model.task.rivals), meter.detail(rows)
+    told = {name for each in detail.get("classes", {}).values() for name in each}
     shown.clear()
     return Evaluation(
         {first: scores[first], **scores},
@@ -81,13 +82,13 @@ def evaluate(
         len(examples),
         split,
         time.perf_counter() - began,
-        meter.detail(rows),
+        detail,
         (*notes, *_cautions(first, (scores[first], bool(meter.shares([first]))), margins, compared, names)),
         (*meter.pieces(rows), *model.task.describe_with(model.network, examples, _learned_from(data, model))),
         _galleries(model, examples, meter, rows, data.origin.names),
         names,
         meter.meanings,
-        meter.shares(scores),
+        meter.shares({*scores, *told}),
         margins,
     )
 
@@ -180,7 +181,7 @@ def _cautions(
     notes, (score, share) = [], told
     for other, ahead in margins.items():
         theirs, what = figure(compared[other].get(name, math.nan), share), names.get(other, other)
-        first = f"{name.replace('_', ' ')} {figure(score.value, share)}"
+        first = f"{called(name)} {figure(score.value, share)}"
         if ahead.high < 0:
             notes.append(f"{first} is worse than {what} ({theirs}): do not use this model.")
         elif ahead.low <= 0:
@@ -249,7 +250,10 @@ def to_score(model: Model, data: Data, source: str, split: str = "test") -> Data
         return data
     if not len(rows):
         known = ", ".join(model.task.names()[:10])
-        raise DataError(f"{source}: nothing here has a label that the model knows. It knows {known}.")
+        words = (
+            f"nothing here has a label that the model knows. It knows {known}" if known else "there is nothing to score"
+        )
+        raise DataError(f"{source}: {words}.")
     return replace(data, train=none, valid=none, test=none.at(rows))
 
 
