@@ -26,6 +26,7 @@ SIZES: Final = {"s": (64, 1), "m": (256, 2), "l": (512, 3)}
 """Units and layers of a body."""
 HEADS: Final = 32
 """Units of one head of attention."""
+BEATS: Final = (1, 2, 3, 4)  # quarter notes after which the clocks that a network sees begin again
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class RollShape:
     """What a network reads and writes.
 
     holds: cells say whether a key is struck or held. most: notes of a frame, at most, that it writes. joint: the notes
-    of a frame depend on each other. size: s, m or l. dropout: share of units left out while learning.
+    of a frame depend on each other. size: s, m or l. dropout: share of units left out while learning. grid: frames to
+    a quarter note.
     """
 
     holds: bool
@@ -41,6 +43,7 @@ class RollShape:
     joint: bool = True
     size: str = "m"
     dropout: float = 0.0
+    grid: int = 1
 
     @property
     def states(self) -> int:
@@ -322,6 +325,9 @@ class Composer(nn.Module):
         self.shape = shape
         self.into = nn.Linear(KEYS * shape.states, units)
         self.start = nn.Parameter(torch.zeros(units))
+        self.clock = nn.Embedding(sum(BEATS) * shape.grid, units)
+        with torch.no_grad():
+            self.clock.weight.mul_(0.1)
         self.body: Body = (Transformer if name == "transformer" else Recurrent)(units, layers, shape.dropout)
         self.head: Head = (Joint if shape.joint else Independent)(units, shape)
 
@@ -329,16 +335,28 @@ class Composer(nn.Module):
         """The cells (batch, frames, 88), and nats (batch, frames) of each frame given those before; 0 for padding."""
         frames = dropout(self.into(sounds(cells[:, :-1], self.shape)), self.shape.dropout, self.training)
         first = self.start.to(frames.dtype).expand(len(cells), 1, -1)
-        states = self.body(torch.cat([first, frames], 1))
+        times = self._times(torch.arange(cells.shape[1], device=cells.device))
+        states = self.body(torch.cat([first, frames], 1) + times)
         there = cells[:, :, 0] > 0
         nats = self.head.surprise(states[there], cells[there])
         return cells, nats.new_zeros(there.shape).masked_scatter(there, nats)
 
+    def _times(self, frames: Tensor) -> Tensor:
+        """Where in a quarter, and in two, three and four of them, frames (n,) are: (n, units).
+
+        Nothing says where a bar begins or how long it is; what has been heard does, and then the clocks keep count.
+        """
+        periods = [beats * self.shape.grid for beats in BEATS]
+        places = [sum(periods[:number]) + frames % period for number, period in enumerate(periods)]
+        found: Tensor = self.clock(torch.stack(places, -1)).sum(-2)
+        return found
+
     def step(self, cells: Tensor | None, batch: int, past: Any) -> tuple[Tensor, Any]:
         """What is known of the next frame (batch, units) after cells (batch, 88); None: there is no frame before."""
-        if cells is None:
-            return self.body.step(self.start.expand(batch, -1), None)
-        return self.body.step(self.into(sounds(cells, self.shape)), past)
+        frame, kept = past or (0, None)
+        seen = self.start.expand(batch, -1) if cells is None else self.into(sounds(cells, self.shape))
+        state, kept = self.body.step(seen + self._times(torch.full((1,), frame, device=seen.device)), kept)
+        return state, (frame + 1, kept)
 
     def drawn(self, state: Tensor, asked: Asked) -> Tensor:
         """Cells (batch, 88) of the next frame."""

@@ -144,7 +144,7 @@ class MusicGeneration(Task):
         from matinee.nets.composers import RollShape
 
         size = "m" if self.size == "auto" else self.size
-        return RollShape(self.holds, self.most, self.notes == "joint", size, self.dropout or 0.0)
+        return RollShape(self.holds, self.most, self.notes == "joint", size, self.dropout or 0.0, self.grid or 1)
 
     @functools.cached_property
     def _manner(self) -> Manner:
