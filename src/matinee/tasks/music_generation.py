@@ -71,6 +71,7 @@ class MusicGeneration(Task):
     temperature: float = answering(setting(1.0, "below 1 the likely is written more often", low=0.05, high=5))
     nucleus: float = answering(setting(0.98, "share of the likeliest notes that is drawn from", low=0.01, high=1))
     draw: int = answering(setting(0, "another number, other music", low=0, high=2**31 - 1))
+    ways: int = answering(setting(16, "ways to go on that are kept in mind where notes are given", low=1, high=256))
     tempo: float = answering(setting(90.0, "quarter notes a minute of what is written", low=10, high=400))
 
     def __post_init__(self) -> None:
@@ -150,7 +151,7 @@ class MusicGeneration(Task):
     def _manner(self) -> Manner:
         from matinee.nets.composing import Manner
 
-        return Manner(self.draw, self.temperature, self.nucleus)
+        return Manner(self.draw, self.temperature, self.nucleus, self.ways)
 
     def choose(self, data: Data, minutes: float | None) -> MusicGeneration:
         """A recurrent network; few pieces are learned with much dropout, and in all keys."""
