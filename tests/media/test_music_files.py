@@ -170,8 +170,9 @@ def test_requests_are_read_in_words_and_json(tmp_path: Path) -> None:
     assert (cells_of('{"frames": 5, "number": 2}', terms) == OPEN + 2).all()
     assert list(listed(["new", "new", str(tmp_path / "x.mid")])) == ["new", "new 1", str(tmp_path / "x.mid")]
     in_key = cells_of('{"bars": 2, "key": "G major"}', terms)
-    keys = np.flatnonzero(in_key[0] == OPEN) + 21
-    assert len(in_key) == 32 and set((keys % 12).tolist()) == {7, 9, 11, 0, 2, 4, 6}
+    pitches = [set(((np.flatnonzero(in_key[frame] == OPEN) + 21) % 12).tolist()) for frame in (0, 1, -1)]
+    assert len(in_key) == 32 and pitches == [{7, 11, 2}, {7, 9, 11, 0, 2, 4, 6}, {7, 11, 2}]
+    assert len(cells_of({"bars": 2, "beats": 3}, terms)) == 24
     for wrong, words in {
         '{"key": "H major"}': "like G major",
         '{"bars": 9}': "from 1 to 4",
@@ -179,7 +180,11 @@ def test_requests_are_read_in_words_and_json(tmp_path: Path) -> None:
         '{"frames": true}': "whole number",
         "{": "not JSON",
         "x.mid": "no such file",
-        '{"beats": 3}': "a request has",
+        '{"metre": 3}': "a request has",
+        '{"beats": 3}': "goes with",
+        '{"take": 3}': "'begin' or 'around'",
+        '{"around": "x.mid", "bars": 3}': "as long as they are",
+        "new 252": "from 0 to 251",
         '{"begin": "a", "around": "b"}': "not both",
         "new x": "no such file",
         '{"begin": 3}': "name of a MIDI file",
