@@ -115,9 +115,15 @@ def _distinct(pitch: Array, begin: Array, end: Array, frames: int) -> list[Note]
     return [Note(*row) for row in rows]
 
 
-def write_midi(notes: Sequence[tuple[int, float, float]], tempo: float) -> bytes:
-    """A MIDI file (type 0) of notes (MIDI number, begin and length in quarter notes), `tempo` quarters a minute."""
-    events = [(0, 0, b"\xff\x51\x03" + min(round(60e6 / tempo), 0xFFFFFF).to_bytes(3, "big"))]
+def write_midi(notes: Sequence[tuple[int, float, float]], tempo: float, instrument: int = 0) -> bytes:
+    """A MIDI file (type 0) of notes (MIDI number, begin and length in quarter notes), `tempo` quarters a minute.
+
+    instrument: of General MIDI, from 0 (piano).
+    """
+    events = [
+        (0, 0, b"\xff\x51\x03" + min(round(60e6 / tempo), 0xFFFFFF).to_bytes(3, "big")),
+        (0, 0, bytes((0xC0, instrument))),
+    ]
     for pitch, start, length in notes:
         begin = round(start * TICKS)
         events.append((begin, 2, bytes((0x90, pitch, VELOCITY))))
