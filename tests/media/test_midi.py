@@ -43,16 +43,26 @@ def test_running_status_and_notes_that_end_by_velocity_zero() -> None:
 def test_files_of_all_types(kind: int) -> None:
     cells, _ = read_midi(midi(TUNE, kind=kind), 4, 100)
     assert len(cells) == 8
+    wrapped = b"RIFF\0\0\0\0RMIDdata\0\0\0\0" + midi(TUNE, kind=kind)
+    assert (read_midi(wrapped, 4, 100)[0] == cells).all()
+
+
+def test_tracks_of_type_2_are_tunes_in_a_row_and_what_begins_on_a_beat_still_does() -> None:
+    cells, remarks = read_midi(midi(TUNE, b"\x18" + TUNE[1:], kind=2), 4, 100)
+    assert notes_of(cells, True) == [Note(60, 0, 4), Note(64, 4, 4), Note(60, 9, 4), Note(64, 13, 4)]
+    assert "2 tracks are read as tunes" in remarks[0]
+    cells, _ = read_midi(midi(b"\x81\x78" + TUNE[1:]), 4, 100)  # two quarters and a half before it
+    assert notes_of(cells, True)[0] == Note(60, 2, 4)
 
 
 def test_what_is_no_music_is_said() -> None:
     drums = b"\x00\x99\x24\x50\x60\x89\x24\x40"
     cells, left_out = read_midi(midi(TUNE, drums), 4, 100)
-    assert len(cells) == 8 and left_out == ["1 beats of drums"]
+    assert len(cells) == 8 and left_out == ["1 beats of drums are left out"]
     _, left_out = read_midi(midi(TUNE), 4, 5)
     assert "first 5 frames" in left_out[0]
     for raw, words in {
-        midi(drums): "only drums", midi(b""): "no note", b"RIFF" + bytes(90): "damaged", b"ID3" + bytes(90): "MThd",
+        midi(drums): "only drums", midi(b""): "no note", b"RIFF" + bytes(90): "MThd", b"ID3" + bytes(90): "MThd",
         midi(TUNE)[:-9]: "damaged", midi(TUNE, ticks=0xE728): "SMPTE", b"MThd": "damaged",
         midi(b"\x00\x90\x05\x50\x60\x80\x05\x40"): "88 keys",
     }.items():  # fmt: skip
@@ -97,6 +107,8 @@ def test_requests_with_files(tmp_path: Path) -> None:
     around = cells_of({"around": str(path), "voice": "highest"}, terms)
     assert len(around) == 8 and (around[0, 40:] == SILENT).all() and (around[0, :39] == OPEN).all()
     assert (cells_of({"around": str(path), "voice": "lowest"}, terms)[0, 40:] == OPEN).all()
+    assert len(cells_of({"begin": str(path), "take": 1, "beats": 1, "frames": 2}, terms)) == 6
+    assert (cells_of({"begin": str(path), "key": "C major"}, terms)[8:-1, 39] == OPEN).all()
     with pytest.raises(DataError, match="voice"):
         cells_of({"around": str(path), "voice": "alto"}, terms)
     path.write_bytes(b"MThd nonsense")

@@ -13,7 +13,7 @@ import pytest
 from matinee.core.errors import DataError
 from matinee.media import mat_files
 from matinee.media.mat_files import read_mat
-from matinee.media.music_looks import longest_shared, told
+from matinee.media.music_looks import degrees, in_common, lengths, longest_shared, told
 from matinee.media.music_requests import Terms, cells_of, listed
 from matinee.media.music_sources import fits, in_terms, prints, read_pieces, split_pieces
 from matinee.media.piano_rolls import HELD, KEYS, OPEN, SILENT, STRUCK, Note, key_name, notes_of, out_of_key, roll_of
@@ -140,10 +140,13 @@ def test_copied_passages_are_found_in_any_key() -> None:
     one, other = tune(1, 60), tune(2, 60)
     copied = tune(3, 40)
     copied[10:25] = np.roll(one[20:35], 3, 1)
-    assert longest_shared(copied, [other]) <= 4
-    assert 15 <= longest_shared(copied, [other, one]) <= 17
+    assert longest_shared([copied], [other])[0] <= 4
+    assert 15 <= longest_shared([other, copied], [other, one])[1] <= 17
+    assert longest_shared([one], [one[:3]]) == [3] and longest_shared([one[:1], one], []) == [0, 0]
     still = np.tile(one[:1], (30, 1))
-    assert longest_shared(still, [still]) == 0
+    assert longest_shared([still], [still]) == [0]
+    assert in_common(degrees([one]), degrees([np.roll(one, 3, 1)])) == pytest.approx(1)
+    assert lengths([still, one[:1]], False, 8).tolist() == [0.5, 0, 0, 0, 0, 0, 0, 0.5]
     assert told([one], 1, False)["frames of silence"] == 0
 
 
@@ -167,8 +170,9 @@ def test_requests_are_read_in_words_and_json(tmp_path: Path) -> None:
     assert (cells_of('{"frames": 5, "number": 2}', terms) == OPEN + 2).all()
     assert list(listed(["new", "new", str(tmp_path / "x.mid")])) == ["new", "new 1", str(tmp_path / "x.mid")]
     in_key = cells_of('{"bars": 2, "key": "G major"}', terms)
-    keys = np.flatnonzero(in_key[0] == OPEN) + 21
-    assert len(in_key) == 32 and set((keys % 12).tolist()) == {7, 9, 11, 0, 2, 4, 6}
+    pitches = [set(((np.flatnonzero(in_key[frame] == OPEN) + 21) % 12).tolist()) for frame in (0, 1, -1)]
+    assert len(in_key) == 32 and pitches == [{7, 11, 2}, {7, 9, 11, 0, 2, 4, 6}, {7, 11, 2}]
+    assert len(cells_of({"bars": 2, "beats": 3}, terms)) == 24
     for wrong, words in {
         '{"key": "H major"}': "like G major",
         '{"bars": 9}': "from 1 to 4",
@@ -176,7 +180,11 @@ def test_requests_are_read_in_words_and_json(tmp_path: Path) -> None:
         '{"frames": true}': "whole number",
         "{": "not JSON",
         "x.mid": "no such file",
-        '{"beats": 3}': "a request has",
+        '{"metre": 3}': "a request has",
+        '{"beats": 3}': "goes with",
+        '{"take": 3}': "'begin' or 'around'",
+        '{"around": "x.mid", "bars": 3}': "as long as they are",
+        "new 252": "from 0 to 251",
         '{"begin": "a", "around": "b"}': "not both",
         "new x": "no such file",
         '{"begin": 3}': "name of a MIDI file",

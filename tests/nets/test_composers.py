@@ -65,7 +65,7 @@ def test_the_probabilities_of_all_chords_sum_to_one(name: str, holds: bool) -> N
     chance = torch.from_numpy(np.random.default_rng(0).random((count, KEYS + 1), dtype=np.float32))
     asked = Asked(torch.ones(count, KEYS * shape.states, dtype=torch.bool), torch.zeros(count, KEYS).bool(), chance)
     with torch.no_grad():
-        drawn = head.drawn(state[:1].expand(count, 16), asked)[:, list(USED)] - SILENT
+        drawn = head.drawn(state[:1].expand(count, 16), asked)[0][:, list(USED)] - SILENT
     codes = (drawn * (1 + shape.states) ** torch.arange(len(USED) - 1, -1, -1)).sum(1)
     found = torch.bincount(codes, minlength=len(chords)) / count
     assert float((found - shares.detach()).abs().max()) < 0.035
@@ -161,3 +161,23 @@ def test_keys_begin_as_likely_as_they_are() -> None:
     there = cells[:, :, 0] > 0
     wanted = (cells[there] == STRUCK).float().mean(0)
     assert torch.allclose(shares, wanted, atol=2e-3)
+
+
+@pytest.mark.parametrize("name", ["recurrent", "transformer"])
+def test_ways_to_go_on_follow_what_is_given(name: str) -> None:
+    """A key that is given in every frame is met by what the network thinks likely with it, not only forced."""
+    torch.manual_seed(0)
+    network = Composer(name, RollShape(False, 4, size="s")).eval()
+    cells = torch.full((3, 12, KEYS), OPEN, dtype=torch.uint8)
+    cells[0, :, 40], cells[0, :, 44:] = STRUCK, SILENT
+    cells[1] += 7
+    cells[2] = cells[0]
+    done = composed(network, cells, Manner(ways=8))
+    assert (done[0, :, 40] == STRUCK).all() and torch.equal(done[0], done[2])
+    assert torch.equal(done[1], composed(network, cells[1:2], Manner())[0])  # whatever stands beside it
+    assert torch.equal(done[0], composed(network, cells[:1], Manner(ways=8))[0])
+
+    some = cells[:1].expand(16, -1, -1) + (cells[:1] == OPEN) * torch.arange(16)[:, None, None].byte()
+    with torch.no_grad():
+        few, many = (scored(network, composed(network, some, Manner(ways=ways)))[1].sum() for ways in (1, 16))
+    assert many < few

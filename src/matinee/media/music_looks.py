@@ -2,35 +2,39 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
 
 from matinee.core.examples import Array
-from matinee.media.piano_rolls import KEYS, LOWEST, NAMES, notes_of, out_of_key, sounding
+from matinee.media.piano_rolls import KEYS, LOWEST, key_of, notes_of, out_of_key, sounding
 
 STUCK: Final = 16
 """Quarter notes from which on a note counts as stuck."""
 _ODD: Final = np.uint64(0x9E3779B97F4A7C15)
 
 
-def longest_shared(piece: Array, others: Sequence[Array]) -> int:
-    """Frames of the longest passage of a piece that stands in one of the others, in whatever key.
+def longest_shared(pieces: Sequence[Array], others: Sequence[Array]) -> list[int]:
+    """Frames of the longest passage of each piece that stands in one of the others, in whatever key.
 
     A passage is a run of frames with the same chords one after the other; a run of one and the same chord is none.
     Frames are compared by hashes of 64 bits.
     """
-    mine, low, high = _codes(piece), 0, len(piece)
     known = [_codes(other) for other in others]
-    while low < high:  # a passage of n frames holds one of n - 1
-        middle = (low + high + 1) // 2
-        ours = set(_windows(mine, middle).tolist())
-        if any(not ours.isdisjoint(_windows(other, middle).tolist()) for other in known):
-            low = middle
-        else:
-            high = middle - 1
-    return low
+    windows = functools.cache(lambda frames: _sorted([_windows(each, frames) for each in known]))
+    found = []
+    for mine in map(_codes, pieces):
+        low, high = 2, len(mine) + 1
+        while low < high:  # a passage of n frames holds one of n - 1, but there is none of two
+            middle = (low + high + 1) // 2
+            if np.isin(_windows(mine, middle), windows(middle)).any():
+                low = middle
+            else:
+                high = middle - 1
+        found.append(low if low > 2 else 0)
+    return found
 
 
 def _codes(cells: Array) -> Array:
@@ -39,25 +43,29 @@ def _codes(cells: Array) -> Array:
     low = np.where(there.any(1), there.argmax(1), -1)
     weights = _ODD * (2 * np.arange(1, KEYS + 1, dtype=np.uint64) + 1)
     chords = np.zeros(len(cells), np.uint64)
+    rows, keys = np.nonzero(there)
     with np.errstate(over="ignore"):
-        for row in range(len(cells)):
-            chords[row] = weights[np.flatnonzero(there[row]) - low[row]].sum(dtype=np.uint64)
+        np.add.at(chords, rows, weights[keys - low[rows]])
         moved = (low[1:] - low[:-1] + 2 * KEYS).astype(np.uint64)
         codes: Array = (chords[:-1] * _ODD + chords[1:]) * _ODD + moved
     return codes
 
 
 def _windows(codes: Array, frames: int) -> Array:
-    """A number for each passage of so many frames that is not one chord throughout, uint64."""
+    """A number for each passage of so many frames, three or more, that is not one chord throughout, uint64."""
     steps = frames - 1
-    if steps < 1 or len(codes) < steps:
+    if len(codes) < steps:
         return np.empty(0, np.uint64)
     with np.errstate(over="ignore"):
         powers = np.cumprod(np.full(steps, _ODD, np.uint64))
         seen = np.lib.stride_tricks.sliding_window_view(codes, steps)
         found: Array = (seen * powers).sum(1, dtype=np.uint64)
     changes = np.concatenate(([0], np.cumsum(codes[1:] != codes[:-1])))
-    return found[changes[steps - 1 :] != changes[: len(changes) - steps + 1]] if steps > 1 else found[:0]
+    return found[changes[steps - 1 :] != changes[: len(changes) - steps + 1]]
+
+
+def _sorted(each: Sequence[Array]) -> Array:
+    return np.unique(np.concatenate((np.empty(0, np.uint64), *each)))
 
 
 def told(rolls: Sequence[Array], grid: int, holds: bool) -> Mapping[str, float]:
@@ -83,9 +91,26 @@ def _repeated_bars(cells: Array, bar: int) -> float:
     return float(np.mean(same)) if same else 0.0
 
 
-def pitch_classes(rolls: Sequence[Array]) -> tuple[tuple[str, ...], Array]:
-    """The names of the twelve pitch classes, and the share of what sounds that each has, float (12,)."""
+def degrees(rolls: Sequence[Array]) -> Array:
+    """The share of what sounds that each semitone above the tonic of its own piece has, float (12,)."""
     counts = np.zeros(12)
     for roll in rolls:
-        counts += np.bincount((np.nonzero(sounding(roll))[1] + LOWEST) % 12, minlength=12)
-    return NAMES, counts / max(1.0, counts.sum())
+        classes = np.nonzero(sounding(roll))[1] + LOWEST - key_of(roll)[0]
+        counts += np.bincount(classes % 12, minlength=12)
+    share: Array = counts / max(1.0, counts.sum())
+    return share
+
+
+def lengths(rolls: Sequence[Array], holds: bool, most: int) -> Array:
+    """The share of notes that are 1, 2, ..., `most` frames long (the last: and longer), float (most,)."""
+    counts = np.zeros(most)
+    for roll in rolls:
+        long = [min(note.length, most) for note in notes_of(roll, holds)]
+        counts += np.bincount(long, minlength=most + 1)[1:]
+    share: Array = counts / max(1.0, counts.sum())
+    return share
+
+
+def in_common(one: Array, other: Array) -> float:
+    """How much two histograms, whose shares sum to one, have in common: from 0 to 1."""
+    return float(np.minimum(one, other).sum())

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
 
 from matinee.core.examples import Array, Examples
 from matinee.core.pieces import Lines, Piece, Sound, Table, Text
-from matinee.media.music_looks import longest_shared, pitch_classes, told
+from matinee.media.music_looks import degrees, in_common, lengths, longest_shared, told
 from matinee.media.piano_rolls import key_name, notes_of
 from matinee.media.roll_sounds import rendered
 
@@ -45,16 +45,18 @@ def composed_pieces(
     real = [column[int(row)][: len(rolls[0])] for row in examples.rows[:REAL]]
     pieces: list[Piece] = [Text(f"{len(rolls)} pieces that it composed from nothing, drawn as it answers:")]
     pieces += drawn
-    return [*pieces, _compared(rolls, real, others, grid, holds), _classes(rolls, real)]
+    return [*pieces, _compared(rolls, real, others, grid, holds), *_histograms(rolls, real, grid, holds)]
 
 
 def _compared(rolls: Sequence[Array], real: Sequence[Array], others: Sequence[Array], grid: int, holds: bool) -> Table:
     ours, theirs = told(rolls, grid, holds), told(real, grid, holds)
-    shared = [[longest_shared(roll, others) / grid for roll in some] for some in (rolls, real[: 2 * len(rolls)])]
+    some = real[: 2 * len(rolls)]
+    shared = np.array(longest_shared([*rolls, *some], others)) / grid
+    parts = (shared[: len(rolls)], shared[len(rolls) :])
     rows: list[tuple[str, ...]] = [
         (
             "longest passage that stands in another piece, in quarters (mean, most)",
-            *(f"{np.mean(each):.1f}, {max(each):.1f}" if each else "" for each in shared),
+            *(f"{np.mean(each):.1f}, {max(each):.1f}" if len(each) else "" for each in parts),
         )
     ]
     rows += [(name, f"{value:.3f}", f"{theirs[name]:.3f}") for name, value in ours.items()]
@@ -66,9 +68,23 @@ def _compared(rolls: Sequence[Array], real: Sequence[Array], others: Sequence[Ar
     )
 
 
-def _classes(rolls: Sequence[Array], real: Sequence[Array]) -> Lines:
-    series = {}
-    for name, some in (("composed", rolls), ("real", real)):
-        shares = pitch_classes(some)[1]
-        series[name] = [(float(place), float(share)) for place, share in enumerate(shares)]
-    return Lines(series, "semitones above C", "share of what sounds", "How often each of the twelve pitches sounds.")
+def _histograms(rolls: Sequence[Array], real: Sequence[Array], grid: int, holds: bool) -> list[Piece]:
+    most = 4 * grid
+    pitches = {"composed": degrees(rolls), "real": degrees(real)}
+    long = {"composed": lengths(rolls, holds, most), "real": lengths(real, holds, most)}
+    quarters = (np.arange(most) + 1) / grid
+    said = f"{100 * in_common(*pitches.values()):.0f} % in common"
+    also = f"{100 * in_common(*long.values()):.0f} % in common"
+    return [
+        Lines(_points(pitches, np.arange(12)), "semitones above the tonic of each piece", "share of what sounds",
+              f"How often each degree of the scale sounds: {said}."),
+        Lines(_points(long, quarters), "quarters that a note lasts", "share of the notes",
+              f"How long notes are (the last: and longer): {also}."),
+    ]  # fmt: skip
+
+
+def _points(shares: Mapping[str, Array], places: Array) -> dict[str, list[tuple[float, float]]]:
+    return {
+        name: [(float(place), float(share)) for place, share in zip(places, each, strict=True)]
+        for name, each in shares.items()
+    }

@@ -18,15 +18,16 @@ from matinee.media.piano_rolls import KEYS, LOWEST, NAMES, OPEN, SILENT, scale_o
 from matinee.media.walking import natural, printable, walk
 
 NEW: Final = "new"
-PARTS: Final = ("begin", "around", "voice", "frames", "bars", "key", "number")
-BAR: Final = 4
-"""Quarter notes."""
+PARTS: Final = ("begin", "around", "voice", "take", "bars", "beats", "frames", "key", "number")
 VOICES: Final = ("any", "highest", "lowest")
+NEEDS: Final = {"voice": ("around",), "take": ("begin", "around"), "beats": ("bars", "take")}
+"""Parts of a request that mean something beside one of these only."""
 ENHARMONIC: Final = {"db": 1, "d#": 3, "gb": 6, "g#": 8, "a#": 10}
 NUMBERS: Final = 256 - OPEN
 """Pieces that can be asked for alike and come out differently."""
 EXPECTED: Final = (
-    'new, a MIDI file to go on from, or {"around": "tune.mid", "voice": "highest"}; also "bars" and "key" in it'
+    'new, a MIDI file to go on from, or {"around": "tune.mid", "voice": "highest"}, '
+    '{"begin": "tune.mid", "take": 4, "bars": 8, "key": "G major"}'
 )
 
 
@@ -61,30 +62,42 @@ def listed(places: Sequence[str]) -> Iterable[str]:
 def cells_of(raw: Any, terms: Terms) -> Array:
     """The cells uint8 (frames, 88) of a request, open where the model is to write. Raises DataError."""
     asked = _parsed(raw)
-    cells = _cells(asked, terms, OPEN + _whole(asked, "number", 0, 0, NUMBERS - 1))
+    opened = OPEN + _whole(asked, "number", 0, 0, NUMBERS - 1)
+    cells = _around(asked, terms, opened) if "around" in asked else _begun(asked, terms, opened)
     if "key" in asked:
-        cells[(cells >= OPEN) & ~np.roll(_scale(asked["key"]), -LOWEST)[np.arange(KEYS) % 12]] = SILENT
+        triad, scale = (np.roll(each, -LOWEST)[np.arange(KEYS) % 12] for each in _key(asked["key"]))
+        cells[(cells >= OPEN) & ~scale] = SILENT
+        for frame in (0, -1):  # what begins and ends with its tonic is heard in a key, not only within its scale
+            if (cells[frame] >= OPEN).any() and not sounding(cells[frame]).any():
+                cells[frame, ~triad] = SILENT
     return cells
 
 
-def _cells(asked: Mapping[str, Any], terms: Terms, opened: int) -> Array:
-    bar = BAR * terms.grid
+def _begun(asked: Mapping[str, Any], terms: Terms, opened: int) -> Array:
+    """A beginning, if there is one, and open frames behind it."""
+    bar = _bar(asked, terms)
     frames = bar * _whole(asked, "bars", 1, 1, terms.longest // bar) if "bars" in asked else terms.frames
     frames = _whole(asked, "frames", frames, 1, terms.longest)
-    if "around" in asked:
-        roll = _roll(asked["around"], terms)
-        voice = asked.get("voice", "any")
-        if voice not in VOICES:
-            raise DataError(f"voice {printable(str(voice))[:40]!r}: one of {', '.join(VOICES)}")
-        return _around(roll, voice, opened)
-    beginning = _roll(asked["begin"], terms) if "begin" in asked else np.empty((0, KEYS), np.uint8)
+    beginning = _roll(asked, "begin", terms) if "begin" in asked else np.empty((0, KEYS), np.uint8)
     if len(beginning) + frames > terms.longest:
-        raise DataError(f"a beginning of {len(beginning):,} frames and {frames:,} more; at most {terms.longest:,} go")
+        raise DataError(
+            f"a beginning of {len(beginning):,} frames and {frames:,} more; at most {terms.longest:,} go. "
+            '"take": 4 would take its first four bars, "bars": 8 would write eight'
+        )
     return np.concatenate((beginning, np.full((frames, KEYS), opened, np.uint8)))
 
 
-def _around(roll: Array, voice: str, opened: int) -> Array:
+def _bar(asked: Mapping[str, Any], terms: Terms) -> int:
+    """Frames of a bar."""
+    return terms.grid * _whole(asked, "beats", 4, 1, min(32, terms.longest // terms.grid))
+
+
+def _around(asked: Mapping[str, Any], terms: Terms, opened: int) -> Array:
     """All that does not sound is open, but not beyond the voice that is given."""
+    voice = asked.get("voice", "any")
+    if voice not in VOICES:
+        raise DataError(f"voice {printable(str(voice))[:40]!r}: one of {', '.join(VOICES)}")
+    roll = _roll(asked, "around", terms)
     there = sounding(roll)
     cells = np.where(there, roll, np.uint8(opened))
     if voice == "highest":
@@ -111,24 +124,35 @@ def _parsed(raw: Any) -> Mapping[str, Any]:
     else:
         words = raw.split()
         new = words and words[0].lower() == NEW and len(words) <= 2 and all(word.isdecimal() for word in words[1:])
-        asked = {"number": int(words[1][:9]) % NUMBERS if len(words) > 1 else 0} if new else {"begin": raw}
+        asked = {"number": int(words[1][:9]) if len(words) > 1 else 0} if new else {"begin": raw}
     strangers = [str(name) for name in asked if name not in PARTS]
     if strangers:
         raise DataError(f"{printable(strangers[0])[:40]!r}: a request has {', '.join(PARTS)}")
     if "begin" in asked and "around" in asked:
         raise DataError('a request has "begin" or "around", not both')
+    for name, others in NEEDS.items():
+        if name in asked and not any(other in asked for other in others):
+            raise DataError(f'"{name}" goes with {" or ".join(f"{other!r}" for other in others)}')
+    if "around" in asked and ("bars" in asked or "frames" in asked):
+        raise DataError('what is written around voices is as long as they are; "take": 4 takes their first four bars')
     return asked
 
 
-def _scale(name: Any) -> Array:
-    """Which pitch classes belong to a key in words, bool (12,). Raises DataError."""
+def _key(name: Any) -> tuple[Array, Array]:
+    """Which pitch classes belong to the tonic chord and to the scale of a key in words, bool (12,) each.
+
+    Raises DataError.
+    """
     tonic, _, mode = str(name).strip().partition(" ")
     places = {word.lower(): place for place, word in enumerate(NAMES)} | ENHARMONIC
-    if tonic.lower() not in places or mode.lower() not in ("major", "minor", ""):
+    if tonic.lower() not in places or mode.lower().strip() not in ("major", "minor", ""):
         raise DataError(
             f"key {printable(str(name))[:40]!r}: one of {', '.join(NAMES)} with major or minor, like G major"
         )
-    return scale_of(places[tonic.lower()], mode.lower() == "minor")
+    place, minor = places[tonic.lower()], mode.lower().strip() == "minor"
+    triad = np.zeros(12, bool)
+    triad[[(place + step) % 12 for step in (0, 3 if minor else 4, 7)]] = True
+    return triad, scale_of(place, minor)
 
 
 def _whole(asked: Mapping[str, Any], name: str, usual: int, low: int, high: int) -> int:
@@ -138,7 +162,9 @@ def _whole(asked: Mapping[str, Any], name: str, usual: int, low: int, high: int)
     return value
 
 
-def _roll(place: Any, terms: Terms) -> Array:
+def _roll(asked: Mapping[str, Any], part: str, terms: Terms) -> Array:
+    """The roll of the file that a part of a request names, as many bars of it as are to be taken."""
+    place = asked[part]
     if not isinstance(place, str | Path):
         raise DataError(f"the name of a MIDI file was expected, not {type(place).__name__}")
     path = Path(place)
@@ -154,7 +180,9 @@ def _roll(place: Any, terms: Terms) -> Array:
         pieces = read_pieces(str(path), terms.grid, terms.longest, _silent)
     except DataError as error:
         raise DataError(str(error).partition(": ")[2] or str(error)) from None
-    return in_terms(pieces.rolls[0], pieces.holds, terms.holds)
+    roll = in_terms(pieces.rolls[0], pieces.holds, terms.holds)
+    bar = _bar(asked, terms)
+    return roll[: bar * _whole(asked, "take", 1, 1, terms.longest // bar)] if "take" in asked else roll
 
 
 def _silent(done: int, count: int) -> None:

@@ -29,7 +29,8 @@ from matinee.media.walking import natural, printable, walk
 MIDI: Final = (".mid", ".midi", ".kar")
 ROLLS: Final = (".mat", ".json")
 SAMPLES: Final = {"chorales": "371 chorales by Bach, in four voices (with music21)"}
-JSON_LIMIT: Final = 256 << 20
+JSON_LIMIT: Final = 64 << 20
+EMPTY: Final = "the file is empty"
 LOOKED_AT: Final = 2000
 """Files of a folder among which recognising looks for music."""
 NEAR: Final = 0.97
@@ -106,7 +107,7 @@ def _is_roll(path: Path) -> bool:
         head = file.read(4096)
     if path.suffix.lower() == ".mat":
         return begins_like_one(head[:HEADER])
-    return re.match(rb'\s*\{\s*"(train|valid|test)"\s*:\s*\[\s*\[\s*\[[-\d\s.,\]]', head) is not None
+    return re.match(rb'(\xef\xbb\xbf)?\s*\{\s*"(train|valid|test)"\s*:\s*\[\s*\[\s*\[[-\d\s.,\]]', head) is not None
 
 
 def read_pieces(source: str, grid: int | None, longest: int, told: Callable[[int, int], None]) -> Pieces:
@@ -166,14 +167,14 @@ def _of_folder(folder: Path, grid: int | None, longest: int, told: Callable[[int
 def _add_file(pieces: Pieces, path: Path, name: str, split: int, longest: int) -> None:
     try:
         raw = _bytes_of(path)
-        roll, left_out = read_midi(raw, pieces.grid, longest)
+        roll, remarks = read_midi(raw, pieces.grid, longest)
     except DataError as error:
         if "pip install" in str(error):
             raise
-        pieces.entries.append(Entry(printable(name), "unreadable" if path.stat().st_size else "empty", str(error)))
+        pieces.entries.append(Entry(printable(name), "empty" if str(error) == EMPTY else "unreadable", str(error)))
         return
-    if left_out:
-        pieces.entries.append(Entry(printable(name), "event", f"left out of it: {', '.join(left_out)}"))
+    if remarks:
+        pieces.entries.append(Entry(printable(name), "event", "; ".join(remarks)))
     pieces.add(name, split, roll, sha256(raw).hexdigest())
 
 
@@ -184,7 +185,7 @@ def _bytes_of(path: Path) -> bytes:
     except OSError as error:
         raise DataError(f"the file cannot be read ({error.strerror})") from None
     if not raw:
-        raise DataError("the file is empty")
+        raise DataError(EMPTY)
     return raw
 
 

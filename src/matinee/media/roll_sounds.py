@@ -17,6 +17,8 @@ HARMONICS: Final = (1.0, 0.5, 0.28, 0.14, 0.07, 0.04)
 ATTACK, RELEASE, DECAY = 0.015, 0.12, 2.2  # seconds; of the decay: until a third is left
 LONGEST: Final = 600.0
 """Seconds of sound that are made of a piece."""
+KEPT: Final = 4.0
+"""Seconds of notes that are made once for all: longer ones are few, and large."""
 
 Notes = Sequence[tuple[int, float, float]]
 
@@ -34,9 +36,12 @@ def rendered(notes: Notes, tempo: float, rate: int = RATE, longest: float = LONG
         first, count = round(start * beat * rate), min(len(sound), round((length * beat + RELEASE) * rate))
         if first >= len(sound):
             continue
-        if (pitch, count) not in made:
-            made[pitch, count] = _tone(pitch, count, rate)
-        tone = made[pitch, count][: len(sound) - first]
+        tone = made.get((pitch, count))
+        if tone is None:
+            tone = _tone(pitch, count, rate)
+            if count < KEPT * rate:
+                made[pitch, count] = tone
+        tone = tone[: len(sound) - first]
         sound[first : first + len(tone)] += tone
     loudest = float(np.abs(sound).max())
     if loudest > 0:
@@ -57,6 +62,12 @@ def _tone(pitch: int, count: int, rate: int) -> Array:
             tone += loudness * np.sin(2 * np.pi * number * frequency * time) * np.exp(-time * number / DECAY / 2)
     shape = np.minimum(1.0, time / ATTACK) * np.clip((count / rate - time) / RELEASE, 0, 1)
     return np.asarray(tone * shape, np.float32)
+
+
+def within(notes: Notes, tempo: float, longest: float = LONGEST) -> list[tuple[int, float, float]]:
+    """The notes that begin within so many seconds, none going on beyond them."""
+    end = longest * tempo / 60
+    return [(pitch, start, min(length, end - start)) for pitch, start, length in notes if start < end]
 
 
 def wav_bytes(sound: Array, rate: int = RATE) -> bytes:

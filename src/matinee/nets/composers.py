@@ -16,16 +16,15 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout, pad, relu, scaled_dot_product_attention
+from torch.nn.functional import dropout, pad, relu
 
-from matinee.nets.sequences import rotations, turned
+from matinee.nets.composer_bodies import Body, Recurrent, Transformer
 
 KEYS: Final = 88
 SILENT, STRUCK, HELD, OPEN = 1, 2, 3, 4
 SIZES: Final = {"s": (64, 1), "m": (256, 2), "l": (512, 3)}
 """Units and layers of a body."""
-HEADS: Final = 32
-"""Units of one head of attention."""
+BEATS: Final = (1, 2, 3, 4)  # quarter notes after which the clocks that a network sees begin again
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,8 @@ class RollShape:
     """What a network reads and writes.
 
     holds: cells say whether a key is struck or held. most: notes of a frame, at most, that it writes. joint: the notes
-    of a frame depend on each other. size: s, m or l. dropout: share of units left out while learning.
+    of a frame depend on each other. size: s, m or l. dropout: share of units left out while learning. grid: frames to
+    a quarter note.
     """
 
     holds: bool
@@ -41,6 +41,7 @@ class RollShape:
     joint: bool = True
     size: str = "m"
     dropout: float = 0.0
+    grid: int = 1
 
     @property
     def states(self) -> int:
@@ -62,8 +63,11 @@ class Head(nn.Module):
         """Nats (frames,) of the cells (frames, 88), given states (frames, units)."""
 
     @abstractmethod
-    def drawn(self, state: Tensor, asked: Asked) -> Tensor:
-        """Cells (batch, 88) drawn for the next frame, given states (batch, units)."""
+    def drawn(self, state: Tensor, asked: Asked) -> tuple[Tensor, Tensor]:
+        """Cells (batch, 88) drawn for the next frame, given states (batch, units), and how likely it was to fit.
+
+        That is a logarithm (batch,): of the probability, choice after choice, of all that was allowed.
+        """
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,7 @@ class Independent(Head):
         """As promised by `Head`."""
         return key_surprise(self.shares(states), cells)
 
-    def drawn(self, state: Tensor, asked: Asked) -> Tensor:
+    def drawn(self, state: Tensor, asked: Asked) -> tuple[Tensor, Tensor]:
         """As promised by `Head`; the nucleus means nothing for a choice of two."""
         return drawn_keys(self._logits(state) / asked.temperature, asked)
 
@@ -120,15 +124,13 @@ def key_surprise(shares: Tensor, cells: Tensor) -> Tensor:
     return -shares.gather(-2, choice.unsqueeze(-2)).squeeze(-2).sum(-1)
 
 
-def drawn_keys(logits: Tensor, asked: Asked) -> Tensor:
-    """Cells (batch, 88), each key for itself, of logits (batch, states, 88) against silence."""
-    states = logits.shape[1]
-    logits = logits.masked_fill(~asked.free.view(-1, states, KEYS), -torch.inf)
-    shares = pad(logits, (0, 0, 1, 0)).softmax(1)
-    shares[:, 0] = shares[:, 0].masked_fill(asked.must, 0)
-    shares = shares / shares.sum(1, keepdim=True).clamp(min=1e-30)
-    passed = shares.cumsum(1)[:, :-1] <= asked.chance[:, None, :KEYS]
-    return SILENT + passed.sum(1)
+def drawn_keys(logits: Tensor, asked: Asked) -> tuple[Tensor, Tensor]:
+    """Cells (batch, 88), each key for itself, of logits (batch, states, 88) against silence; see `Head.drawn`."""
+    allowed = torch.cat([~asked.must[:, None], asked.free.view(len(logits), -1, KEYS)], 1)
+    shares = pad(logits, (0, 0, 1, 0)).softmax(1) * allowed
+    mass = shares.sum(1, keepdim=True).clamp(min=1e-30)
+    passed = (shares / mass).cumsum(1)[:, :-1] <= asked.chance[:, None, :KEYS]
+    return SILENT + passed.sum(1), mass.log().sum((1, 2))
 
 
 class Joint(Head):
@@ -175,12 +177,13 @@ class Joint(Head):
         said: Tensor = self.say(dropout(relu(self.think(thought)), share, self.training))
         return said
 
-    def drawn(self, state: Tensor, asked: Asked) -> Tensor:
+    def drawn(self, state: Tensor, asked: Asked) -> tuple[Tensor, Tensor]:
         """As promised by `Head`."""
         batch = len(state)
         known, last = self.of(state), state.new_zeros(batch, dtype=torch.long)
         lowest = torch.full_like(last, KEYS)
         going, cells = torch.ones_like(last, dtype=torch.bool), torch.full_like(asked.must, SILENT, dtype=torch.long)
+        mass = torch.zeros(batch, device=state.device)
         places = torch.arange(KEYS, device=state.device)
         most = max(self.shape.most, int(asked.must.sum(1).max()))
         for turn in range(most + 1):
@@ -192,8 +195,10 @@ class Joint(Head):
             fits &= ~full[:, None] | owed.repeat(1, self.shape.states)
             allowed = torch.cat([highest[:, None] < 0, fits], 1) & self._below(lowest)
             allowed[:, 0] |= ~allowed.any(1)
-            token = pick(logits.masked_fill(~allowed, -torch.inf), asked.chance[:, turn], asked.nucleus)
-            token = torch.where(going, token, 0)
+            below = logits.masked_fill(~self._below(lowest), -torch.inf)
+            logits = logits.masked_fill(~allowed, -torch.inf)
+            mass += torch.where(going, logits.logsumexp(-1) - below.logsumexp(-1), 0)
+            token = torch.where(going, pick(logits, asked.chance[:, turn], asked.nucleus), 0)
             going = token > 0
             if not bool(going.any()):
                 break
@@ -202,7 +207,7 @@ class Joint(Head):
             known, last = known + self._known(token), token
             written = torch.where(going, STRUCK + torch.div(token - 1, KEYS, rounding_mode="floor"), SILENT)
             cells.scatter_reduce_(1, key.clamp(min=0)[:, None], written[:, None], "amax")
-        return cells
+        return cells, mass
 
 
 def chain(cells: Tensor, shape: RollShape) -> Tensor:
@@ -231,88 +236,6 @@ def pick(logits: Tensor, chance: Tensor, nucleus: float) -> Tensor:
     return order.gather(-1, torch.minimum(place, likely)[:, None])[:, 0]
 
 
-class Body(nn.Module):
-    """Frames (batch, frames, units) -> what is known after each of them, of the same shape."""
-
-    @abstractmethod
-    def forward(self, frames: Tensor) -> Tensor:
-        """All frames at once; each knows itself and those before it."""
-
-    @abstractmethod
-    def step(self, frame: Tensor, past: Any) -> tuple[Tensor, Any]:
-        """One frame (batch, units) and what `step` kept of those before (None: there were none); and what is kept."""
-
-
-class Recurrent(Body):
-    """Layers of LSTM (Hochreiter and Schmidhuber, 1997), added to what went in."""
-
-    def __init__(self, units: int, layers: int, share: float) -> None:
-        super().__init__()
-        self.share = share
-        self.layers = nn.LSTM(units, units, layers, batch_first=True, dropout=share if layers > 1 else 0.0)
-
-    def forward(self, frames: Tensor) -> Tensor:
-        """As promised by `Body`."""
-        return frames + dropout(self.layers(frames)[0], self.share, self.training)
-
-    def step(self, frame: Tensor, past: Any) -> tuple[Tensor, Any]:
-        """As promised by `Body`."""
-        found, kept = self.layers(frame[:, None], past)
-        return frame + found[:, 0], kept
-
-
-class Transformer(Body):
-    """Blocks of causal attention that know how far apart frames are: rotary places (Su et al., 2021)."""
-
-    def __init__(self, units: int, layers: int, share: float) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(Layer(units, share) for _ in range(2 * layers))
-        self.last = nn.LayerNorm(units)
-
-    def forward(self, frames: Tensor) -> Tensor:
-        """As promised by `Body`."""
-        turns = rotations(frames.shape[1], HEADS, frames.device)
-        for layer in self.layers:
-            frames = layer(frames, turns, None)[0]
-        found: Tensor = self.last(frames)
-        return found
-
-    def step(self, frame: Tensor, past: Any) -> tuple[Tensor, Any]:
-        """As promised by `Body`."""
-        before = past[0][0].shape[2] if past else 0
-        turns = rotations(before + 1, HEADS, frame.device)
-        frame, kept = frame[:, None], []
-        for place, layer in enumerate(self.layers):
-            here = past[place] if past else (frame.new_zeros(0),) * 2
-            frame, keep = layer(frame, (turns[0][before:], turns[1][before:]), here if past else ())
-            kept.append(keep)
-        return self.last(frame)[:, 0], kept
-
-
-class Layer(nn.Module):
-    """Attention to what was before, then two linear layers; each is added to what went in."""
-
-    def __init__(self, units: int, share: float) -> None:
-        super().__init__()
-        self.share = share
-        self.before, self.between = nn.LayerNorm(units), nn.LayerNorm(units)
-        self.ask, self.answer = nn.Linear(units, 3 * units), nn.Linear(units, units)
-        self.wide, self.narrow = nn.Linear(units, 4 * units), nn.Linear(4 * units, units)
-
-    def forward(self, frames: Tensor, turns: tuple[Tensor, Tensor], past: Any) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Frames (batch, n, units) -> the same, and their keys and contents; past: those of frames before them."""
-        batch, count, units = frames.shape
-        asked = self.ask(self.before(frames)).view(batch, count, 3, units // HEADS, HEADS).permute(2, 0, 3, 1, 4)
-        query, keys, contents = turned(asked[0], turns), turned(asked[1], turns), asked[2]
-        if past:
-            keys, contents = torch.cat((past[0], keys), 2), torch.cat((past[1], contents), 2)
-        found = scaled_dot_product_attention(query, keys, contents, is_causal=past is None)
-        found = self.answer(found.transpose(1, 2).reshape(batch, count, units))
-        frames = frames + dropout(found, self.share, self.training)
-        thought = self.narrow(relu(self.wide(self.between(frames))))
-        return frames + dropout(thought, self.share, self.training), (keys, contents)
-
-
 class Composer(nn.Module):
     """A body under a head. Also what `composing.py` needs to write frame after frame."""
 
@@ -322,6 +245,9 @@ class Composer(nn.Module):
         self.shape = shape
         self.into = nn.Linear(KEYS * shape.states, units)
         self.start = nn.Parameter(torch.zeros(units))
+        self.clock = nn.Embedding(sum(BEATS) * shape.grid, units)
+        with torch.no_grad():
+            self.clock.weight.mul_(0.1)
         self.body: Body = (Transformer if name == "transformer" else Recurrent)(units, layers, shape.dropout)
         self.head: Head = (Joint if shape.joint else Independent)(units, shape)
 
@@ -329,19 +255,35 @@ class Composer(nn.Module):
         """The cells (batch, frames, 88), and nats (batch, frames) of each frame given those before; 0 for padding."""
         frames = dropout(self.into(sounds(cells[:, :-1], self.shape)), self.shape.dropout, self.training)
         first = self.start.to(frames.dtype).expand(len(cells), 1, -1)
-        states = self.body(torch.cat([first, frames], 1))
+        times = self._times(torch.arange(cells.shape[1], device=cells.device))
+        states = self.body(torch.cat([first, frames], 1) + times)
         there = cells[:, :, 0] > 0
         nats = self.head.surprise(states[there], cells[there])
         return cells, nats.new_zeros(there.shape).masked_scatter(there, nats)
 
+    def _times(self, frames: Tensor) -> Tensor:
+        """Where in a quarter, and in two, three and four of them, frames (n,) are: (n, units).
+
+        Nothing says where a bar begins or how long it is; what has been heard does, and then the clocks keep count.
+        """
+        periods = [beats * self.shape.grid for beats in BEATS]
+        places = [sum(periods[:number]) + frames % period for number, period in enumerate(periods)]
+        found: Tensor = self.clock(torch.stack(places, -1)).sum(-2)
+        return found
+
     def step(self, cells: Tensor | None, batch: int, past: Any) -> tuple[Tensor, Any]:
         """What is known of the next frame (batch, units) after cells (batch, 88); None: there is no frame before."""
-        if cells is None:
-            return self.body.step(self.start.expand(batch, -1), None)
-        return self.body.step(self.into(sounds(cells, self.shape)), past)
+        frame, kept = past or (0, None)
+        seen = self.start.expand(batch, -1) if cells is None else self.into(sounds(cells, self.shape))
+        state, kept = self.body.step(seen + self._times(torch.full((1,), frame, device=seen.device)), kept)
+        return state, (frame + 1, kept)
 
-    def drawn(self, state: Tensor, asked: Asked) -> Tensor:
-        """Cells (batch, 88) of the next frame."""
+    def chosen(self, past: Any, rows: Tensor) -> Any:
+        """What `step` kept, of these rows of the batch."""
+        return past[0], self.body.chosen(past[1], rows)
+
+    def drawn(self, state: Tensor, asked: Asked) -> tuple[Tensor, Tensor]:
+        """As promised by `Head`."""
         return self.head.drawn(state, asked)
 
 
@@ -373,8 +315,12 @@ class Plain(nn.Module):
         """The last frame itself."""
         return (self.logits.new_zeros(batch, KEYS).long() if cells is None else cells), None
 
-    def drawn(self, state: Tensor, asked: Asked) -> Tensor:
-        """Cells (batch, 88) of the next frame."""
+    def chosen(self, past: Any, rows: Tensor) -> Any:
+        """Nothing is kept."""
+        return past
+
+    def drawn(self, state: Tensor, asked: Asked) -> tuple[Tensor, Tensor]:
+        """As promised by `Head`."""
         return drawn_keys(self._said(state) / asked.temperature, asked)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -24,18 +24,24 @@ from matinee.nets.composers import (
 )
 
 AT_ONCE: Final = 16_384
-"""Frames that are scored at once: more would need much memory and be no faster."""
+"""Frames of four voices that are scored at once: more would need much memory and be no faster."""
+WRITTEN: Final = 65_536
+"""Frames that are written at once, in all ways."""
 OWN_KEY: Final = 0.25
 """Share of pieces that are not transposed."""
 
 
 @dataclass(frozen=True)
 class Manner:
-    """How to write. draw: another number, other music. temperature, nucleus: see `composers.Asked`."""
+    """How to write. draw: another number, other music. temperature, nucleus: see `composers.Asked`.
+
+    ways: of going on that are kept in mind where notes are given.
+    """
 
     draw: int = 0
     temperature: float = 1.0
     nucleus: float = 1.0
+    ways: int = 1
 
 
 def _known(network: nn.Module) -> Composer | Plain:
@@ -46,7 +52,8 @@ def _known(network: nn.Module) -> Composer | Plain:
 
 def scored(network: nn.Module, cells: Tensor) -> tuple[Tensor, Tensor]:
     """What the network answers for cells (batch, frames, 88), some pieces at a time."""
-    count = max(1, AT_ONCE // max(1, cells.shape[1]))
+    voices = max(4, int(((cells == STRUCK) | (cells == HELD)).sum(2).max())) if cells.numel() else 4
+    count = max(1, 4 * AT_ONCE // (voices * max(1, cells.shape[1])))
     return cells, torch.cat([network(cells[first : first + count])[1] for first in range(0, len(cells), count)])
 
 
@@ -54,48 +61,93 @@ def scored(network: nn.Module, cells: Tensor) -> tuple[Tensor, Tensor]:
 def composed(network: nn.Module, cells: Tensor, manner: Manner) -> Tensor:
     """Cells (batch, frames, 88) without open ones: those are drawn, given all before and what is known of the frame.
 
-    Chance follows from the manner and from the numbers of a piece's open cells, not from its place in a batch.
+    Where a frame is given in part, several ways to go on are kept in mind, and ways to which what is given comes as a
+    surprise give place to others: a particle filter (Gordon, Salmond and Smith, 1993). Chance follows from the manner
+    and from the numbers of a piece's open cells, not from its place in a batch.
     """
-    if not bool((cells >= OPEN).any()):
+    rows = torch.nonzero((cells >= OPEN).flatten(1).any(1))[:, 0]
+    if not len(rows):
         return cells
     writer, was_training = _known(network), network.training
     writer.eval()
-    chance = _chance(cells, manner)
-    done, past, before = cells.clone(), None, None
-    for frame in range(cells.shape[1]):
-        now = cells[:, frame].long()
-        state, past = writer.step(before, len(cells), past)
-        is_open = (now >= OPEN).any(1)
-        if bool(is_open.any()):
-            asked = _asked(writer, now, before, chance[:, frame], manner)
-            drawn = writer.drawn(state, asked)
-            now = torch.where(is_open[:, None], drawn, now)
-            done[:, frame] = now.to(cells.dtype)
-        before = now
+    done, is_open = cells.clone(), cells[rows] >= OPEN
+    in_part = (is_open.any(2) & ~is_open.all(2)).any(1)
+    ways = manner.ways if bool(in_part.any()) else 1
+    count = max(1, WRITTEN // (cells.shape[1] * ways))
+    for first in range(0, len(rows), count):
+        here = slice(first, first + count)
+        done[rows[here]] = _Writing(writer, cells[rows[here]], manner, in_part[here], ways).done()
     writer.train(was_training)
     return done
 
 
-def _asked(network: Composer | Plain, now: Tensor, before: Tensor | None, chance: Tensor, manner: Manner) -> Asked:
-    """What is known of a frame: cells that are given, and that only what sounded can be held."""
-    struck = (now == STRUCK) | (now >= OPEN)
-    if network.shape.holds:
-        sounded = torch.zeros_like(struck) if before is None else (before == STRUCK) | (before == HELD)
-        free = torch.cat([struck, (now == HELD) | ((now >= OPEN) & sounded)], 1)
-    else:
-        free = struck | (now == HELD)
-    must = (now == STRUCK) | (now == HELD)
-    return Asked(free, must, chance, manner.temperature, manner.nucleus)
+class _Writing:
+    """Pieces that are being written, in several ways each; those of one piece are neighbours."""
 
+    def __init__(self, writer: Composer | Plain, cells: Tensor, manner: Manner, in_part: Tensor, ways: int) -> None:
+        self.writer, self.manner, self.in_part, self.ways = writer, manner, in_part, ways
+        numbers = cells.flatten(1).amax(1).tolist()
+        keys = [[manner.draw, number + 256 * way] for number in numbers for way in range(ways)]
+        self.chance = [np.random.Generator(np.random.Philox(key=key)) for key in keys]
+        self.cells = cells.repeat_interleave(ways, 0)
+        self.likely = torch.zeros(len(cells), ways, device=cells.device)
+        self.past: Any = None
 
-def _chance(cells: Tensor, manner: Manner) -> Tensor:
-    """Numbers from 0 up to 1, float32 (batch, frames, 89)."""
-    numbers = cells.flatten(1).amax(1).tolist()
-    drawn = np.zeros((*cells.shape[:2], KEYS + 1), np.float32)
-    for row, number in enumerate(numbers):
-        generator = np.random.Generator(np.random.Philox(key=[manner.draw, number]))
-        drawn[row] = np.minimum(generator.random(drawn.shape[1:]), 1 - 2.0**-24)
-    return torch.from_numpy(drawn).to(cells.device)
+    def done(self) -> Tensor:
+        """The pieces, each in the way to which what is given came as the least surprise."""
+        before, last = None, int(torch.nonzero((self.cells >= OPEN).any(2).any(0))[-1, 0])
+        for frame in range(last + 1):
+            now = self.cells[:, frame].long()
+            state, self.past = self.writer.step(before, len(now), self.past)
+            is_open = (now >= OPEN).any(1)
+            if bool(is_open.any()):
+                asked = self._asked(now, before, is_open.tolist())
+                drawn, mass = self.writer.drawn(state, asked)
+                now = torch.where(is_open[:, None], drawn, now)
+                self.cells[:, frame] = now.to(self.cells.dtype)
+                mass = torch.where(is_open, mass, 0).view_as(self.likely)
+                self.likely += torch.where(self.in_part[:, None], mass, 0)  # the others are written as if alone
+                now = self._fewer(now)
+            before = now
+        best = torch.arange(len(self.likely), device=self.cells.device) * self.ways + self.likely.argmax(1)
+        return self.cells[best]
+
+    def _fewer(self, now: Tensor) -> Tensor:
+        """Where few of a piece's ways are likely, unlikely ones are given up for copies of likely ones."""
+        shares = self.likely.softmax(1)
+        poor = 1 / shares.square().sum(1) < self.ways / 2
+        if self.ways == 1 or not bool(poor.any()):
+            return now
+        steps = torch.arange(self.ways, device=now.device)
+        luck = torch.zeros(len(poor), device=now.device)
+        for row in torch.nonzero(poor)[:, 0].tolist():
+            luck[row] = self.chance[row * self.ways].random()
+        places = (steps + luck[:, None]).to(shares.dtype) / self.ways  # systematic: as many copies as its share says
+        taken = torch.searchsorted(shares.cumsum(1), places).clamp(max=self.ways - 1)
+        taken = torch.where(poor[:, None], taken, steps)
+        self.likely = torch.where(poor[:, None], 0, self.likely)
+        rows = (taken + self.ways * torch.arange(len(taken), device=now.device)[:, None]).flatten()
+        self.cells, self.past = self.cells[rows], self.writer.chosen(self.past, rows)
+        return now[rows]
+
+    def _asked(self, now: Tensor, before: Tensor | None, is_open: list[bool]) -> Asked:
+        """What is known of a frame: cells that are given, and that only what sounded can be held."""
+        struck = (now == STRUCK) | (now >= OPEN)
+        if self.writer.shape.holds:
+            sounded = torch.zeros_like(struck) if before is None else (before == STRUCK) | (before == HELD)
+            free = torch.cat([struck, (now == HELD) | ((now >= OPEN) & sounded)], 1)
+        else:
+            free = struck | (now == HELD)
+        must = (now == STRUCK) | (now == HELD)
+        return Asked(free, must, self._chance(is_open), self.manner.temperature, self.manner.nucleus)
+
+    def _chance(self, is_open: list[bool]) -> Tensor:
+        """Numbers from 0 up to 1, float32 (batch, 89)."""
+        drawn = np.zeros((len(is_open), KEYS + 1), np.float32)
+        for row, needed in enumerate(is_open):
+            if needed:
+                drawn[row] = np.minimum(self.chance[row].random(KEYS + 1), 1 - 2.0**-24)
+        return torch.from_numpy(drawn).to(self.cells.device)
 
 
 def transposed(cells: Tensor, semitones: int, chance: Tensor) -> Tensor:

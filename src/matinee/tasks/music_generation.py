@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 COMPOSED = 4  # pieces that the report shows
 HEARD = 128  # frames of each
 FEW = 6000  # frames: fewer are learned by a short training
-STEP = 1000  # frames that a step sees, about
+LITTLE = 50_000  # quarter notes: fewer are learned with much dropout
+STEP, MOST = 1000, 8000  # frames that a step sees, about, and where pieces are long
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +70,16 @@ class MusicGeneration(Task):
     )
     longest: int = setting(4096, "frames of a piece that are read", low=8, high=65_536, reading=True)
     temperature: float = answering(setting(1.0, "below 1 the likely is written more often", low=0.05, high=5))
-    nucleus: float = answering(setting(0.98, "share of the likeliest notes that is drawn from", low=0.01, high=1))
+    nucleus: float = answering(setting(0.95, "share of the likeliest notes that is drawn from", low=0.01, high=1))
     draw: int = answering(setting(0, "another number, other music", low=0, high=2**31 - 1))
+    ways: int = answering(setting(16, "ways to go on that are kept in mind where notes are given", low=1, high=256))
     tempo: float = answering(setting(90.0, "quarter notes a minute of what is written", low=10, high=400))
+    instrument: int = answering(setting(0, "of General MIDI, for MIDI and fluidsynth: 19 an organ", low=0, high=127))
+    sound: str = answering(
+        setting(
+            "plain", "what WAV files are made by: a plain synthesiser or fluidsynth", choices=("plain", "fluidsynth")
+        )
+    )
 
     def __post_init__(self) -> None:
         if not (0 <= self.most <= KEYS and 0 <= self.frames <= 1_000_000 and 0 < self.mean_length < 1e9):
@@ -144,19 +152,20 @@ class MusicGeneration(Task):
         from matinee.nets.composers import RollShape
 
         size = "m" if self.size == "auto" else self.size
-        return RollShape(self.holds, self.most, self.notes == "joint", size, self.dropout or 0.0)
+        return RollShape(self.holds, self.most, self.notes == "joint", size, self.dropout or 0.0, self.grid or 1)
 
     @functools.cached_property
     def _manner(self) -> Manner:
         from matinee.nets.composing import Manner
 
-        return Manner(self.draw, self.temperature, self.nucleus)
+        return Manner(self.draw, self.temperature, self.nucleus, self.ways)
 
     def choose(self, data: Data, minutes: float | None) -> MusicGeneration:
         """A recurrent network; few pieces are learned with much dropout, and in all keys."""
         frames = float(data.train.lengths("cells").sum()) if len(data.train) else 1.0
         few = frames < FEW
-        dropout = self.dropout if self.dropout is not None else 0.0 if few else 0.4 if frames < 50_000 else 0.25
+        usual = 0.4 if frames / (self.grid or 1) < LITTLE else 0.25
+        dropout = self.dropout if self.dropout is not None else 0.0 if few else usual
         return dataclasses.replace(
             self, network="recurrent" if self.network == "auto" else self.network, dropout=dropout,
             size="m" if self.size == "auto" else self.size,
@@ -173,7 +182,7 @@ class MusicGeneration(Task):
         if examples * self.mean_length < FEW:
             size = int(np.clip(examples // 20, 4, 16))
             return {**usual, "epochs": 20, "batch_size": size, "learning_rate": rate * 5}
-        size = int(np.clip(STEP / self.mean_length, 8, 32))
+        size = int(np.clip(max(STEP / self.mean_length, min(8, MOST / self.mean_length)), 2, 32))
         return {**usual, "minutes": 20.0, "epochs": 400, "batch_size": size, "learning_rate": rate, "average": 0.995}
 
     def build(self) -> nn.Module:
@@ -299,13 +308,18 @@ class MusicGeneration(Task):
         return answers
 
     def files(self, answer: Mapping[str, Any]) -> Mapping[str, bytes]:
-        """A MIDI file, and how it sounds."""
+        """A MIDI file, and how it sounds (the first ten minutes)."""
+        from matinee.media.fluidsynth import played
         from matinee.media.midi_files import write_midi
-        from matinee.media.roll_sounds import rendered, wav_bytes
+        from matinee.media.roll_sounds import rendered, wav_bytes, within
 
         notes = [(int(pitch), float(begin), float(length)) for pitch, begin, length in answer["notes"]]
         tempo = float(answer["tempo"])
-        return {".mid": write_midi(notes, tempo), ".wav": wav_bytes(rendered(notes, tempo))}
+        if self.sound == "fluidsynth":
+            wav = played(write_midi(within(notes, tempo), tempo, self.instrument))
+        else:
+            wav = wav_bytes(rendered(notes, tempo))
+        return {".mid": write_midi(notes, tempo, self.instrument), ".wav": wav}
 
     def show(self, inputs: Tensor, outputs: Any) -> list[Piece]:
         """To see and to hear. The redder a frame, the more it surprised; grey was given where the rest was written."""
