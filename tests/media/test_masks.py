@@ -222,9 +222,8 @@ def test_nothing_asked_is_nothing_done() -> None:
 
 def test_a_mask_drawn_and_written_comes_back() -> None:
     colours = ("#ff0000", "#00ff00", "#0000ff")
-    import base64
 
-    read = Image.open(io.BytesIO(base64.b64decode(as_png(NUMBERS % 3, colours))))
+    read = Image.open(io.BytesIO(as_png(NUMBERS % 3, colours)))
     assert np.asarray(read).tolist() == (NUMBERS % 3).tolist()
     assert np.asarray(read.convert("RGB"))[0, 1].tolist() == [0, 255, 0]
     laid = overlay(np.full((2, 3, 1), 100, np.uint8), NUMBERS, colours)

@@ -18,7 +18,7 @@ from matinee.core.meter import Meter
 from matinee.core.moment import Moment
 from matinee.core.pieces import Gallery, Picture, Piece
 from matinee.core.progress import Progress
-from matinee.core.settings import setting
+from matinee.core.settings import answering, setting
 from matinee.core.splits import Splits, divide, equal_rows, remembered
 from matinee.core.task import Batch, Data, Task
 from matinee.media import mask_classes, mask_origin, mask_table
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from matinee.nets.choices import PictureShape
 
 NETWORKS = ("auto", "constant", "linear", "tiny", "light", "strong")
+VIEWS = ("one", "two")
+STEP = 32  # pixels: what the coarsest grid divides the sides of tiles by
 NEAR = 0.99  # cosine of two thumbnails, as for pictures with one label
 AT_ONCE = 2**21  # pixels that go through the network together where nothing is learned
 COUNTED = 64  # masks that are counted together
@@ -67,9 +69,14 @@ class Segmentation(Task):
     picture_size: int = setting(
         0, "shorter side in pixels at which larger pictures are learned (0: up to 512)", low=0, high=2048, reading=True
     )
+    tile: int = setting(
+        0, "cut pictures, as large as they are, into tiles of so many pixels a side (0: shrink them)", low=0, high=2048,
+        reading=True,
+    )  # fmt: skip
     flip: bool = setting(True, "mirror every other picture left to right")
     zoom: float = setting(2.0, "factor by which pictures are enlarged or shrunk at most", low=1, high=8)
-    colour: float = setting(0.3, "share by which brightness, contrast and colour vary", low=0, high=0.9)
+    views: str = answering(setting("one", "two: average with the mirror image, at twice the cost", choices=VIEWS))
+    colour: float = setting(0.4, "share by which brightness, contrast and colour vary", low=0, high=0.9)
     progressive: bool = setting(True, "learn from parts of large pictures first, whole ones last")
     class_weights: str = setting("balanced", "balanced: rare classes count for more", choices=("none", "balanced"))
     label_smoothing: float = setting(0.0, "share of certainty taken from the true class", low=0, high=0.9)
@@ -86,19 +93,22 @@ class Segmentation(Task):
     def __post_init__(self) -> None:
         if max(self.height, self.width) > 8192 or min(self.height, self.width, self.channels) < 0:
             raise SettingsError(f"pictures of {self.width} x {self.height} pixels: learned are at most 8192 x 8192.")
+        if self.tile % STEP or (self.tile and self.picture_size):
+            which = f"a multiple of {STEP}, or 0" if self.tile % STEP else "instead of --picture-size, not beside it"
+            raise SettingsError(f"--tile {self.tile}: give {which}.")
 
     # -- reading
 
     @classmethod
     def recognise(cls, source: str) -> str | None:
-        """A folder in which pictures and masks share their names."""
+        """A folder or zip in which pictures and masks share their names."""
         return mask_table.fits(source)
 
     def read(self, source: str, progress: Progress) -> Data:
         """The pictures of a source with their masks, decoded once, with its splits or with new ones."""
         request = mask_table.MaskRequest(
             self.height, self.width, self.channels, self.picture_size or mask_table.LONGEST,
-            int(self.pixel_limit * 1e6), self.groups, self.mask_colours,
+            int(self.pixel_limit * 1e6), self.groups, self.mask_colours, self.tile,
         )  # fmt: skip
         with progress.bar("reading", "pictures") as bar:
             table = mask_table.read_masks(source, request, self.class_list, bar)
@@ -128,7 +138,7 @@ class Segmentation(Task):
 
     def _divided(self, table: mask_table.MaskTable, columns: Mapping[str, Array], rows: Array) -> dict[str, Array]:
         shares = (self.valid_share, self.test_share, self.split_seed)
-        alone = np.zeros(len(table.pictures), np.int64)  # pictures belong to no class
+        alone = np.zeros(len(table.columns["owner"]), np.int64)  # pictures belong to no class
 
         def alike(chosen: Array) -> tuple[Array, Array]:
             prints, threshold = self.fingerprint(Examples(columns, chosen))
@@ -258,7 +268,13 @@ class Segmentation(Task):
         import torch
 
         parts = torch.split(inputs, max(1, AT_ONCE // (inputs.shape[2] * inputs.shape[3])))
-        return torch.cat([network(part) for part in parts]) if len(parts) > 1 else network(inputs)
+        seen = [self._seen(network, part) for part in parts]
+        return torch.cat(seen) if len(seen) > 1 else seen[0]
+
+    def _seen(self, network: nn.Module, pictures: Tensor) -> Tensor:
+        """Logits of a few pictures, averaged over their views."""
+        logits: Tensor = network(pictures)
+        return logits if self.views == "one" else (logits + network(pictures.flip(3)).flip(3)) / 2
 
     def forward(self, network: nn.Module, batch: Batch) -> Any:
         """All pictures of a step together."""
@@ -285,7 +301,9 @@ class Segmentation(Task):
         return MaskMeter(self.classes)
 
     def fingerprint(self, examples: Examples) -> tuple[Array, float]:
-        """Thumbnails without brightness and contrast."""
+        """Thumbnails without brightness and contrast; tiles of sky or sand are alike everywhere, and say nothing."""
+        if self.tile:
+            return np.zeros((len(examples), 1), np.float32), NEAR
         return thumbnail_prints(examples.array("image"), examples.rows), NEAR
 
     def trivial(self, train: Examples) -> Model:
@@ -325,7 +343,7 @@ class Segmentation(Task):
 
     def decode(self, outputs: Any) -> list[dict[str, Any]]:
         """The share of each class that is there, and the mask as a PNG in base64 whose numbers are classes."""
-        from matinee.media.mask_pictures import as_png
+        from matinee.media.mask_pictures import as_png, in_words
 
         answers = []
         for mask in enlarged(outputs, (self.height, self.width)).cpu().numpy():
@@ -333,8 +351,14 @@ class Segmentation(Task):
             order = [place for place in np.argsort(-counts, kind="stable").tolist() if counts[place]]
             told = {self.classes[place]: round(int(counts[place]) / mask.size, 6) for place in order}
             size = {"width": self.width, "height": self.height}
-            answers.append({"shares": told, **size, "mask": as_png(mask, self.colours)})
+            answers.append({"shares": told, **size, "mask": in_words(as_png(mask, self.colours))})
         return answers
+
+    def files(self, answer: Mapping[str, Any]) -> dict[str, bytes]:
+        """The mask as a PNG with a palette, and the picture with the mask over it."""
+        from matinee.media.mask_pictures import written
+
+        return written(answer, self.colours, int(self.pixel_limit * 1e6))
 
     def inputs(self, places: Sequence[str]) -> Iterable[Any]:
         """Files as they are, folders as the pictures in them."""
