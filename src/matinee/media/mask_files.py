@@ -154,6 +154,13 @@ def stretched(raw: Raw, shape: tuple[int, int, int], pixel_limit: int) -> tuple[
     return np.asarray(flat, np.uint8).reshape(shape), size
 
 
+def whole(raw: Raw, channels: int, pixel_limit: int) -> Pixels:
+    """A picture as uint8 (height, width, channels), upright and of its own size. Raises PictureError."""
+    if isinstance(raw, str | Path):
+        raw = read_bytes(os.fspath(raw))
+    return decode(raw, (*upright_size(raw, pixel_limit), channels), pixel_limit)
+
+
 def stretched_many(
     raws: Sequence[Raw], shape: tuple[int, int, int], pixel_limit: int
 ) -> tuple[Pixels, dict[int, PictureError]]:

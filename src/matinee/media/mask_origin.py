@@ -41,8 +41,13 @@ def usable(table: MaskTable, known: Classes) -> tuple[Array, list[Entry]]:
     return table.good[with_class[table.good]], entries
 
 
-def origin(source: str, table: MaskTable, strangers: Sequence[Entry], rows: Array) -> Origin:
-    """Where the pictures at `rows` of a table came from; strangers: entries beside the table's own."""
+def origin(
+    source: str, table: MaskTable, strangers: Sequence[Entry], rows: Array, shares: Mapping[str, float]
+) -> Origin:
+    """Where the pictures at `rows` of a table came from.
+
+    strangers: entries beside the table's own. shares: class -> its share of the pixels to train on.
+    """
     manifest: dict[str, str] = {}
     firsts = np.unique(table.columns["owner"], return_index=True)[1]
     for names, digests in ((table.pictures, "sha256"), (table.masks, "mask_sha256")):
@@ -59,6 +64,7 @@ def origin(source: str, table: MaskTable, strangers: Sequence[Entry], rows: Arra
         facts["pictures as found"] = f"{low[0]} x {low[1]}{same} pixels"
         tiles = f"{len(rows):,} tiles of " if len(table.names) > len(table.pictures) else ""
         facts["as learned and scored"] = f"{tiles}{width} x {height} pixels, {'grey' if channels == 1 else 'colour'}"
+    facts["of the pixels to train on"] = ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares.items())
     return Origin(source, manifest, table.names, (*table.entries, *strangers), given, facts)
 
 

@@ -52,30 +52,18 @@ def legend(classes: Sequence[str], colours: Sequence[str]) -> Gallery:
     return Gallery(fields, "What the colours of masks mean")
 
 
-def compared(found: Sequence[tuple[Array, Array, Array]], colours: Sequence[str], most: int) -> list[Gallery]:
-    """Of pictures (pixels, answer, truth), those with the most wrong pixels: as found, as it is, where they differ.
-
-    One of each of `most` stretches, in order: pictures of a film are like their neighbours.
-    """
-    wrong = np.array([((answer != truth) & (truth != VOID)).mean() for _, answer, truth in found])
-    worst = [int(part[wrong[part].argmax()]) for part in np.array_split(np.arange(len(found)), most) if len(part)]
-    pieces = []
-    for place in sorted(worst, key=lambda place: -wrong[place]):
-        pixels, answer, truth = found[place]
-        pictures = [
-            Picture(overlay(pixels, answer, colours), "found"),
-            Picture(overlay(pixels, truth, colours), "truth"),
-            Picture(mistakes(pixels, answer, truth), f"{100 * wrong[place]:.1f} % of the pixels differ (red)"),
-        ]
-        pieces.append(Gallery(pictures))
-    return pieces
+def compared(pixels: Array, answer: Array, truth: Array, colours: Sequence[str]) -> Array:
+    """The picture with the mask that was found, with the true one, and with what differs in red, side by side."""
+    drawn = (overlay(pixels, answer, colours), overlay(pixels, truth, colours), mistakes(pixels, answer, truth))
+    gap = np.full((len(pixels), 4, 3), 255, np.uint8)
+    return np.concatenate([drawn[0], gap, drawn[1], gap, drawn[2]], 1)
 
 
 def as_png(mask: Array, colours: Sequence[str]) -> bytes:
     """A mask uint8 (height, width) as a PNG with a palette: the number of a pixel is its class."""
     image = Image.fromarray(mask)
     image.putpalette(palette_of(colours)[: len(colours)].tobytes())
-    return _written(image, "PNG", compress_level=3)
+    return _written(image, "PNG")
 
 
 def in_words(png: bytes) -> str:
@@ -97,11 +85,11 @@ def written(answer: Mapping[str, Any], colours: Sequence[str], pixel_limit: int)
     except PictureError:
         return {".png": as_png(mask, colours)}
     mask = shrunk(mask, height, width)
-    drawn = _written(Image.fromarray(overlay(pixels, mask, colours)), "JPEG", quality=90)
+    drawn = _written(Image.fromarray(overlay(pixels, mask, colours)), "JPEG")
     return {".png": as_png(mask, colours), ".overlay.jpg": drawn}
 
 
-def _written(image: Image.Image, form: str, **how: Any) -> bytes:
+def _written(image: Image.Image, form: str) -> bytes:
     file = io.BytesIO()
-    image.save(file, form, **how)
+    image.save(file, form, quality=90, compress_level=3)  # of JPEG, of PNG
     return file.getvalue()

@@ -19,8 +19,8 @@ import numpy as np
 from matinee.media.columns import write_rows
 from matinee.media.crew import Crew, Duty, Failure, Fill, limit_memory
 from matinee.media.decoding import Job, Reader, worker_count
-from matinee.media.mask_files import mask_numbers, shrunk, stretched, upright_size
-from matinee.media.pictures import PictureError, Quiet, decode
+from matinee.media.mask_files import mask_numbers, shrunk, stretched, upright_size, whole
+from matinee.media.pictures import PictureError, Quiet
 
 FEW = 64  # pairs: below this many, starting processes costs more than it saves
 CHUNK = 8  # pairs that a worker decodes at a time
@@ -167,8 +167,8 @@ def _pair(
         raw = reader.read(row)
         digests[0] = np.frombuffer(hashlib.sha256(raw).digest(), np.uint8)
         if job.firsts:
-            size = upright_size(raw, job.pixel_limit)
-            pixels = decode(raw, (*size, job.shape[2]), job.pixel_limit)
+            pixels = whole(raw, job.shape[2], job.pixel_limit)
+            size = pixels.shape[:2]
         else:
             pixels, size = stretched(raw, job.shape, job.pixel_limit)
         row = job.count + pair
