@@ -154,13 +154,26 @@ def test_pictures_of_many_sizes_and_masks_in_colours(tmp_path: Path, quiet: Prog
     assert torch.equal(one.targets, other.targets)
 
 
+def test_colours_are_classes_only_where_most_masks_have_them(roads: Path, quiet: Progress) -> None:
+    colours = np.array([(10, 20, 30), (200, 0, 0), (0, 0, 250)], np.uint8)
+    Image.fromarray(colours[scene(3)[1]]).save(roads / "trainannot" / "003.png")
+    told = {entry.file: entry.reason for entry in read(roads, quiet).origin.entries}
+    assert told == {"trainannot/003.png": "a mask in colours where others are in numbers"}
+    for path in roads.glob("*annot/*.png"):
+        Image.fromarray(colours[scene(int(path.stem))[1]]).save(path)
+    with pytest.raises(DataError, match="does not say which colour is which class"):
+        read(roads, quiet)
+    (roads / "classes.txt").write_text("7,sky,10,20,30\n1,road,200,0,0\n4,car,0,0,250\n")
+    assert read(roads, quiet).task.ids == (7, 1, 4)  # type: ignore[attr-defined]
+
+
 def test_lists_of_names_say_the_splits(tmp_path: Path, quiet: Progress) -> None:
     write(tmp_path / "voc", "JPEGImages", "SegmentationClass", range(12))
     write(tmp_path / "voc", "JPEGImages", "other", range(12, 15))
     lists = tmp_path / "voc" / "ImageSets" / "Segmentation"
     lists.mkdir(parents=True)
     (lists / "train.txt").write_text("\n".join(f"{n:03}" for n in range(8)))
-    (lists / "val.txt").write_text("\n".join(f"{n:03}" for n in range(8, 11)))
+    (lists / "val.txt").write_bytes("\r\n".join(f"{n:03}" for n in range(8, 11)).encode("utf-8-sig"))
     data = read(tmp_path / "voc", quiet, test_share=0.0, task="segmentation")
     assert (len(data.train), len(data.valid)) == (8, 3) and data.task.classes[:2] == ("background", "aeroplane")
     assert {entry.kind for entry in data.origin.entries} == {"ignored"}

@@ -34,6 +34,7 @@ FORMAT = 2  # of the cached folder
 LONGEST = 512  # pixels of the shorter side at which larger pictures are kept
 COLUMNS = ("image", "mask", "split", "group", "sha256", "mask_sha256", "size", "numbers", "owner")
 TEXT_LIMIT = 16 * 2**20  # bytes of a list of names or classes
+NO_COLOUR = "#1000000"  # of a number that is no class: no pixel has it
 _LISTS = "imagesets/segmentation"  # Pascal VOC
 SAMPLE = 32  # masks whose colours are collected where no list says them
 EXPECTED = (
@@ -223,7 +224,7 @@ def _divide_by_lists(found: Found, names: Sequence[str]) -> None:
 
 def _colours(found: Found, pixel_limit: int) -> tuple[str, ...]:
     """The colours of masks in colours: those of the list of classes, or all that some of the masks have; else none."""
-    collected: set[int] = set()
+    collected, coloured = set[int](), list[bool]()
     count, reader = len(found.pairs.masks), found.job().reader()
     try:
         for place in np.unique(np.linspace(0, count - 1, min(SAMPLE, count)).astype(int)).tolist():
@@ -231,16 +232,25 @@ def _colours(found: Found, pixel_limit: int) -> tuple[str, ...]:
                 some = mask_colours(reader.read(count + place), pixel_limit)
             except PictureError:
                 continue
-            collected |= some or set()
+            if some is not None:
+                collected |= some
+                coloured.append(bool(some))
             if len(collected) > MOST_COLOURS:
                 break
     finally:
         reader.close()
     if found.listed and found.listed.colours:
-        wanted = [""] * (max(found.listed.ids) + 1)
+        wanted = [NO_COLOUR] * (max(found.listed.ids) + 1)
         for number, colour in zip(found.listed.ids, found.listed.colours, strict=True):
             wanted[number] = colour
-        return tuple(wanted) if all(wanted) else ()
+        return tuple(wanted)
+    if 2 * sum(coloured) <= len(coloured):  # a stray one among masks in numbers: reading it will say so
+        return ()
+    if found.listed and not found.listed.guessed:
+        raise DataError(
+            f"{printable(found.root)}: the masks are in colours, and the list of classes does not say which colour is "
+            "which class. Write it with the columns name,r,g,b."
+        )
     if len(collected) > MOST_COLOURS:
         raise DataError(
             f"{printable(found.root)}: the masks have more than {MOST_COLOURS} colours, such as photographs do, and "
