@@ -106,12 +106,19 @@ def test_numbers_are_read_from_grey_palettes_and_colours() -> None:
     numbers, strange = mask_numbers(png(coloured), colours, 10**6)
     assert numbers.tolist() == NUMBERS.tolist() and strange == 1
     assert mask_colours(png(coloured), 10**6) == {0, 0x800000, 0x008000, 0x010203}
-    assert mask_colours(png(NUMBERS), 10**6) is None
+    assert mask_colours(png(NUMBERS), 10**6) == set() and mask_colours(b"", 10**6) is None
     swapped = np.array([[1, 0, 2]], np.uint8)  # a palette in another order than the list says the same by its colours
     numbers, _ = mask_numbers(png(swapped, palette=[128, 0, 0, 0, 0, 0, 0, 128, 0]), colours, 10**6)
     assert numbers.tolist() == [[0, 1, 2]]
     numbers, _ = mask_numbers(png(np.array([[True, False]])), (), 10**6)
     assert numbers.tolist() == [[255, 0]]
+
+
+def test_grey_colours_in_a_list_are_found_in_grey_masks() -> None:
+    greys, mask = ("#000000", "#ffffff", "#808080"), np.array([[0, 128, 255]], np.uint8)
+    assert mask_numbers(png(mask), greys, 10**6)[0].tolist() == [[0, 2, 1]]
+    assert mask_numbers(png(NUMBERS), greys, 10**6)[0].tolist() == NUMBERS.tolist()  # numbers after all
+    assert mask_numbers(png(mask), ("#000000", "#ff0000"), 10**6)[0].tolist() == mask.tolist()
 
 
 def test_what_is_no_mask_is_refused() -> None:
@@ -222,9 +229,8 @@ def test_nothing_asked_is_nothing_done() -> None:
 
 def test_a_mask_drawn_and_written_comes_back() -> None:
     colours = ("#ff0000", "#00ff00", "#0000ff")
-    import base64
 
-    read = Image.open(io.BytesIO(base64.b64decode(as_png(NUMBERS % 3, colours))))
+    read = Image.open(io.BytesIO(as_png(NUMBERS % 3, colours)))
     assert np.asarray(read).tolist() == (NUMBERS % 3).tolist()
     assert np.asarray(read.convert("RGB"))[0, 1].tolist() == [0, 255, 0]
     laid = overlay(np.full((2, 3, 1), 100, np.uint8), NUMBERS, colours)

@@ -12,8 +12,10 @@ from matinee.core.moment import Moment
 from matinee.media.augment import Policy, augment
 from matinee.media.mask_classes import VOID
 
-PARTS = ((0.5, 0.5), (0.75, 0.75))
-"""Until which share of the training which share of each side is cut out and learned."""
+PARTS = ((0.75, 0.5),)
+"""Until which share of the training which share of each side is learned at a time."""
+MOST_AROUND = 0.8
+"""A picture is shrunk no further than to this share of what is cut out: what is around it costs time for nothing."""
 SMALLEST_PART = 64
 """Pixels: of pictures with a shorter side than twice this, all is learned from the start."""
 _MULTIPLE = 32  # of the sides of a part: grids then halve without a rest
@@ -23,8 +25,8 @@ _MULTIPLE = 32  # of the sides of a part: grids then halve without a rest
 class MaskPolicy:
     """How far pictures are varied. flip: every other one is mirrored left to right, at random.
 
-    zoom: factor by which they are enlarged or shrunk at most (1: not at all); what is beyond the picture then has no
-    class. colour: share by which brightness, contrast and saturation vary at most.
+    zoom: factor by which they are enlarged or shrunk at most (1: not at all), see `zooms`; what is beyond the picture
+    then has no class. colour: share by which brightness, contrast and saturation vary at most.
     """
 
     flip: bool = False
@@ -45,6 +47,18 @@ def part_of(size: tuple[int, int], share: float) -> tuple[int, int]:
     return min(height, size[0]), min(width, size[1])
 
 
+def zooms(size: tuple[int, int], part: tuple[int, int], zoom: float) -> tuple[float, float]:
+    """The factors between which pictures are enlarged, so that `part` pixels of it (height and width) are cut out.
+
+    Whole pictures by the root of `zoom` either way. Parts mostly shrink: a small picture of much of the scene teaches
+    more than a large one of little at the same cost, and a training ends with whole pictures as they are.
+    """
+    fits = max(one / other for one, other in zip(part, size, strict=True))
+    if part == size:
+        return max(zoom**-0.5, min(1.0, MOST_AROUND)), zoom**0.5
+    return min(1.0, max(1 / zoom, 0.95 * fits)), zoom**0.25
+
+
 def vary(
     pictures: Tensor, masks: Tensor, policy: MaskPolicy, moment: Moment, share: float = 1.0
 ) -> tuple[Tensor, Tensor]:
@@ -56,8 +70,8 @@ def vary(
     size = part_of((height, width), share)
     if policy.flip or policy.zoom > 1 or size != (height, width):
         device = pictures.device
-        limit = math.log(policy.zoom)
-        zoom = torch.exp(moment.uniform("zoom", count, 1, device=device) * (2 * limit) - limit)
+        low, high = map(math.log, zooms((height, width), size, policy.zoom))
+        zoom = torch.exp(moment.uniform("zoom", count, 1, device=device) * (high - low) + low)
         place = moment.uniform("place", count, 2, 1, device=device)
         rows = _window(height, size[0], zoom, place[:, 0])
         columns = _window(width, size[1], zoom, place[:, 1])

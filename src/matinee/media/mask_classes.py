@@ -83,9 +83,11 @@ def published(masks: Sequence[str]) -> ClassList | None:
     return None
 
 
-def find_list(folder: str, names: Sequence[str]) -> str:
-    """The name of the class list that lies at the top of a folder, or ""."""
-    have = {name.lower(): name for name in names if "/" not in name}
+def find_list(names: Sequence[str]) -> str:
+    """The name of the class list that lies at the top of a folder, or in the one folder around all, or ""."""
+    tops = {name.partition("/")[0] for name in names}
+    around = len(next(iter(tops))) + 1 if len(tops) == 1 and all("/" in name for name in names) else 0
+    have = {name[around:].lower(): name for name in names if "/" not in name[around:]}
     return next((have[name] for name in FILES if name in have), "")
 
 
@@ -96,13 +98,17 @@ def read_list(path: str) -> ClassList:
     that begin with "#" and a line of titles are passed over. Without ids, classes are numbered as they stand.
     """
     try:
-        lines = Path(path).read_text("utf-8-sig").splitlines()
+        return parse_list(Path(path).read_text("utf-8-sig"), path)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: this list of classes cannot be read ({error}).") from None
+
+
+def parse_list(text: str, path: str) -> ClassList:
+    """The same of the words of a file; `path` is told where something is wrong with them."""
     ids: list[int] = []
     names: list[str] = []
     colours: list[str] = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.startswith("#") or (number == 1 and _is_title(line)):
             continue
         place, name, colour = _line(line)

@@ -18,6 +18,7 @@ from matinee.media.pictures import (
     Quiet,
     Raw,
     decode,
+    explain,
     open_picture,
     orientation,
     read_bytes,
@@ -45,26 +46,36 @@ def mask_numbers(raw: bytes, colours: Sequence[str], pixel_limit: int) -> tuple[
         except PictureError:
             raise
         except BROKEN as error:
-            raise PictureError("unreadable", f"the mask cannot be decoded ({str(error)[:120] or 'broken'})") from error
+            raise explain(raw, error) from error
 
 
 def mask_colours(raw: bytes, pixel_limit: int) -> set[int] | None:
-    """The colours of a mask, as red << 16 | green << 8 | blue; None where it is grey, has a palette or is broken."""
+    """The colours of a mask, as red << 16 | green << 8 | blue; none where it is grey or has a palette.
+
+    None where it is broken.
+    """
     with Quiet():
         try:
             image = open_picture(raw, pixel_limit)
-            if image.mode in _GREY or image.format in ("JPEG", "MPO"):
+            if image.format in ("JPEG", "MPO"):
                 return None
+            if image.mode in _GREY:
+                return set()
             codes = _codes(np.asarray(image.convert("RGB")))
         except (PictureError, *BROKEN):
             return None
     found = set(np.unique(codes).tolist())
-    return None if all(code % 0x10101 == 0 for code in found) else found
+    return set() if all(code % 0x10101 == 0 for code in found) else found
 
 
 def _numbers(image: Image.Image, colours: Sequence[str]) -> tuple[Pixels, int]:
     if image.mode in ("L", "LA", "La"):
-        return np.array(image.getchannel(0)), 0
+        grey = np.array(image.getchannel(0))
+        if colours and all(int(colour[1:], 16) % 0x10101 == 0 for colour in colours):  # a list of grey colours
+            places, unknown = _places(_codes(np.repeat(grey[..., None], 3, 2)), colours)
+            if not unknown:
+                return places, 0
+        return grey, 0
     if image.mode == "1":
         return np.array(image).astype(np.uint8) * np.uint8(255), 0
     if image.mode == "P":
@@ -133,8 +144,7 @@ def upright_size(raw: Raw, pixel_limit: int) -> tuple[int, int]:
         except PictureError:
             raise
         except BROKEN as error:
-            reason = f"not a picture that can be decoded ({str(error)[:120] or 'broken'})"
-            raise PictureError("unreadable", reason) from error
+            raise explain(raw, error) from error
     return (image.width, image.height) if turned else (image.height, image.width)
 
 
@@ -152,6 +162,13 @@ def stretched(raw: Raw, shape: tuple[int, int, int], pixel_limit: int) -> tuple[
     flat = Image.fromarray(pixels[:, :, 0] if shape[2] == 1 else pixels)
     flat = flat.resize((shape[1], shape[0]), Image.Resampling.BICUBIC, reducing_gap=3.0)
     return np.asarray(flat, np.uint8).reshape(shape), size
+
+
+def whole(raw: Raw, channels: int, pixel_limit: int) -> Pixels:
+    """A picture as uint8 (height, width, channels), upright and of its own size. Raises PictureError."""
+    if isinstance(raw, str | Path):
+        raw = read_bytes(os.fspath(raw))
+    return decode(raw, (*upright_size(raw, pixel_limit), channels), pixel_limit)
 
 
 def stretched_many(

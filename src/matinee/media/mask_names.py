@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -155,7 +156,22 @@ def has_masks(root: str) -> bool:
 
     Raises OSError where the folder cannot be listed.
     """
-    found = pair(sorted(_glance(root)))
+    return _mostly_pairs(_glance(root))
+
+
+def zip_has_masks(path: str) -> bool:
+    """The same of a zip; False for any other file. Raises OSError where it cannot be opened."""
+    if not path.lower().endswith(".zip") or not os.path.isfile(path):  # noqa: PTH113
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _mostly_pairs(archive.namelist()[: GLANCE_FOLDERS * GLANCE])
+    except (zipfile.BadZipFile, NotImplementedError):
+        return False
+
+
+def _mostly_pairs(names: Sequence[str]) -> bool:
+    found = pair(sorted(names))
     lonely = sum(entry.kind == "no-picture" for entry in found.entries)
     return bool(found.pictures) and len(found.pictures) >= FEWEST * (len(found.pictures) + lonely)
 

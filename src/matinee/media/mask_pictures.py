@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,8 @@ from PIL import Image
 
 from matinee.core.pieces import Gallery, Picture
 from matinee.media.mask_classes import VOID
+from matinee.media.mask_files import shrunk, upright_size
+from matinee.media.pictures import PictureError, decode, read_bytes
 
 STRENGTH = 0.55  # of the class's colour over the photograph
 Array = np.ndarray[Any, Any]
@@ -50,29 +52,44 @@ def legend(classes: Sequence[str], colours: Sequence[str]) -> Gallery:
     return Gallery(fields, "What the colours of masks mean")
 
 
-def compared(found: Sequence[tuple[Array, Array, Array]], colours: Sequence[str], most: int) -> list[Gallery]:
-    """Of pictures (pixels, answer, truth), those with the most wrong pixels: as found, as it is, where they differ.
-
-    One of each of `most` stretches, in order: pictures of a film are like their neighbours.
-    """
-    wrong = np.array([((answer != truth) & (truth != VOID)).mean() for _, answer, truth in found])
-    worst = [int(part[wrong[part].argmax()]) for part in np.array_split(np.arange(len(found)), most) if len(part)]
-    pieces = []
-    for place in sorted(worst, key=lambda place: -wrong[place]):
-        pixels, answer, truth = found[place]
-        pictures = [
-            Picture(overlay(pixels, answer, colours), "found"),
-            Picture(overlay(pixels, truth, colours), "truth"),
-            Picture(mistakes(pixels, answer, truth), f"{100 * wrong[place]:.1f} % of the pixels differ (red)"),
-        ]
-        pieces.append(Gallery(pictures))
-    return pieces
+def compared(pixels: Array, answer: Array, truth: Array, colours: Sequence[str]) -> Array:
+    """The picture with the mask that was found, with the true one, and with what differs in red, side by side."""
+    drawn = (overlay(pixels, answer, colours), overlay(pixels, truth, colours), mistakes(pixels, answer, truth))
+    gap = np.full((len(pixels), 4, 3), 255, np.uint8)
+    return np.concatenate([drawn[0], gap, drawn[1], gap, drawn[2]], 1)
 
 
-def as_png(mask: Array, colours: Sequence[str]) -> str:
-    """A mask uint8 (height, width) as a PNG with a palette, in base64: the number of a pixel is its class."""
+def as_png(mask: Array, colours: Sequence[str]) -> bytes:
+    """A mask uint8 (height, width) as a PNG with a palette: the number of a pixel is its class."""
     image = Image.fromarray(mask)
     image.putpalette(palette_of(colours)[: len(colours)].tobytes())
-    written = io.BytesIO()
-    image.save(written, "PNG", compress_level=3)
-    return base64.b64encode(written.getvalue()).decode("ascii")
+    return _written(image, "PNG")
+
+
+def in_words(png: bytes) -> str:
+    """A file as base64, to stand in JSON."""
+    return base64.b64encode(png).decode("ascii")
+
+
+def written(answer: Mapping[str, Any], colours: Sequence[str], pixel_limit: int) -> dict[str, bytes]:
+    """The files of an answer: ".png", its mask, and ".overlay.jpg", its picture with the mask over it.
+
+    Both have the size of the picture itself where that can still be read from where the answer says that it lies, else
+    there is the mask alone, as it was learned.
+    """
+    mask = np.asarray(Image.open(io.BytesIO(base64.b64decode(answer["mask"])), formats=["PNG"]))
+    try:
+        raw = read_bytes(str(answer.get("file", "")))
+        height, width = upright_size(raw, pixel_limit)
+        pixels = decode(raw, (height, width, 3), pixel_limit)
+    except PictureError:
+        return {".png": as_png(mask, colours)}
+    mask = shrunk(mask, height, width)
+    drawn = _written(Image.fromarray(overlay(pixels, mask, colours)), "JPEG")
+    return {".png": as_png(mask, colours), ".overlay.jpg": drawn}
+
+
+def _written(image: Image.Image, form: str) -> bytes:
+    file = io.BytesIO()
+    image.save(file, form, quality=90, compress_level=3)  # of JPEG, of PNG
+    return file.getvalue()

@@ -6,13 +6,11 @@ classes of the same files need no second reading.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -21,20 +19,23 @@ import numpy as np
 from matinee.core import cache
 from matinee.core.errors import DataError
 from matinee.core.ledger import Entry
-from matinee.media.columns import make_column, write_rows
-from matinee.media.decoding import Job, worker_count
-from matinee.media.mask_classes import ClassList, find_list, published, read_list
-from matinee.media.mask_files import MOST_COLOURS, mask_colours, mask_numbers, shrunk, stretched
-from matinee.media.mask_names import Pairs, has_masks, pair
-from matinee.media.picture_listing import SPLIT_WORDS, Listing, digest, name_groups
+from matinee.media.columns import make_column
+from matinee.media.decoding import Job, Reader
+from matinee.media.mask_classes import ClassList, find_list, parse_list, published, read_list
+from matinee.media.mask_files import MOST_COLOURS, mask_colours
+from matinee.media.mask_names import Pairs, has_masks, pair, zip_has_masks
+from matinee.media.mask_reading import MaskJob, decode_pairs, tile_counts
+from matinee.media.picture_listing import SPLIT_WORDS, Listing, digest, entries_of, name_groups
 from matinee.media.picture_shape import choose_shape
-from matinee.media.pictures import PIXEL_LIMIT, PictureError, read_bytes
+from matinee.media.pictures import PIXEL_LIMIT, PictureError
 from matinee.media.walking import printable, walk
 
-FORMAT = 1  # of the cached folder
+FORMAT = 2  # of the cached folder
 LONGEST = 512  # pixels of the shorter side at which larger pictures are kept
-COLUMNS = ("image", "mask", "split", "group", "sha256", "mask_sha256", "size", "numbers")
-CHUNK = 8  # pairs that a thread decodes at a time
+COLUMNS = ("image", "mask", "split", "group", "sha256", "mask_sha256", "size", "numbers", "owner")
+TEXT_LIMIT = 16 * 2**20  # bytes of a list of names or classes
+NO_COLOUR = "#1000000"  # of a number that is no class: no pixel has it
+_LISTS = "imagesets/segmentation"  # Pascal VOC
 SAMPLE = 32  # masks whose colours are collected where no list says them
 EXPECTED = (
     "expected pictures and masks of the same names, like images/1.jpg and masks/1.png, train/1.jpg and "
@@ -49,7 +50,8 @@ Progress = Callable[[int, int], None]
 class MaskRequest:
     """How pairs are to be read. height, width, channels: as kept; 0 chooses. longest: bound on the shorter side.
 
-    colours: of masks in colours, where they are known already. groups: as in `PictureRequest`.
+    colours: of masks in colours, where they are known already. groups: as in `PictureRequest`. tile: side of the tiles
+    into which pictures are cut, 0 for none.
     """
 
     height: int = 0
@@ -59,17 +61,18 @@ class MaskRequest:
     pixel_limit: int = PIXEL_LIMIT
     groups: str = ""
     colours: tuple[str, ...] = ()
+    tile: int = 0
 
 
 @dataclass(frozen=True)
 class MaskTable:
-    """A source read: one row for every picture with a mask.
+    """A source read: one row for every picture with a mask, or for every tile of one.
 
     columns, mapped from `folder`: "image" uint8 (n, height, width, channels), "mask" uint8 (n, height, width) numbers
     as found, "split" int8, "group" int32, "sha256" and "mask_sha256" uint8 (n, 32), "size" int32 (n, 2) width and
-    height as found, "numbers" int32 (n, 256) how many pixels of the whole mask have each. good: rows that could be
-    read. colours: where masks are in colours, the colour of each number. listed: the classes, where source or layout
-    say.
+    height as found, "numbers" int32 (n, 256) how many pixels of the whole mask, or tile, have each, "owner" int32 (n,)
+    place in `pictures` and `masks`. good: rows that could be read. colours: where masks are in colours, the colour of
+    each number. listed: the classes, where source or layout say.
     """
 
     folder: Path
@@ -81,23 +84,49 @@ class MaskTable:
     colours: tuple[str, ...]
     listed: ClassList | None
 
+    @property
+    def names(self) -> list[str]:
+        """The picture of each row."""
+        return [self.pictures[pair] for pair in self.columns["owner"].tolist()]
+
 
 @dataclass
 class Found:
-    """A source, listed and not yet read."""
+    """A source, listed and not yet read. places: where it is a zip, the place of each of its entries."""
 
     root: str
     pairs: Pairs
-    listed: ClassList | None
     stamp: str
+    places: dict[str, int] | None = None
+    listed: ClassList | None = None
     groups: list[int] = field(default_factory=list)
+
+    def job(self, colours: Sequence[str] = (), pixel_limit: int = PIXEL_LIMIT) -> MaskJob:
+        """What is to be decoded of it, not said yet into which shape."""
+        names = [*self.pairs.pictures, *self.pairs.masks]
+        archive = self.places is not None
+        places = [self.places[name] for name in names] if self.places is not None else []
+        return MaskJob(self.root, names, (0, 0, 0), pixel_limit, colours, "", archive, places)
+
+    def text(self, name: str) -> str:
+        """The words of one of its files. Raises PictureError or UnicodeDecodeError."""
+        job = Job(self.root, [name], (0, 0, 0), 0, "")
+        if self.places is not None:
+            job = replace(job, archive=True, places=[self.places[name]])
+        reader = Reader(job)
+        try:
+            return reader.read(0)[:TEXT_LIMIT].decode("utf-8-sig")
+        finally:
+            reader.close()
 
 
 def fits(source: str) -> str | None:
     """In a few words why this looks like pictures with masks, or None; looks at names only, and not at all of them."""
     try:
-        return "pictures and masks by name" if os.path.isdir(source) and has_masks(source) else None  # noqa: PTH112
-    except OSError:
+        if os.path.isdir(source):  # noqa: PTH112
+            return "pictures and masks by name" if has_masks(source) else None
+        return "a zip of pictures and masks by name" if zip_has_masks(source) else None
+    except (OSError, ValueError):
         return None
 
 
@@ -128,29 +157,41 @@ def read_masks(source: str, request: MaskRequest, classes: str = "", progress: P
 
 
 def listed(source: str, classes: str = "") -> Found:
-    """The pairs of a folder, and what is said of their classes; nothing is decoded. Raises DataError."""
+    """The pairs of a folder or zip, and what is said of their classes; nothing is decoded. Raises DataError."""
     root = os.path.realpath(source)
-    if not os.path.isdir(root):  # noqa: PTH112
-        raise DataError(f"{printable(source)}: there is no such folder; {EXPECTED}.")
-    below = walk(root)
-    pairs = pair(below.names)
-    pairs.entries += below.entries
+    if os.path.isdir(root):  # noqa: PTH112
+        below = walk(root)
+        names, entries, stamp, places = below.names, below.entries, below.facts, None
+    elif os.path.isfile(root) and source.lower().endswith(".zip"):  # noqa: PTH113
+        listing = Listing(root, archive=True)
+        places = entries_of(listing)
+        names, entries, stamp = sorted(places), listing.entries, [listing.stamp]
+    else:
+        raise DataError(f"{printable(source)}: there is no such folder or zip; {EXPECTED}.")
+    pairs = pair(names)
+    pairs.entries += entries
     if not pairs.pictures:
         what = f"{len(pairs.entries):,} files, but no picture with a mask" if pairs.entries else "no pictures"
         raise DataError(f"{printable(source)} has {what}: {EXPECTED}.")
-    _divide_by_lists(root, below.names, pairs)
-    there = find_list(root, below.names)
+    found = Found(root, pairs, digest((*stamp, *(f"{e.file}\0{e.kind}" for e in entries))), places)
+    _divide_by_lists(found, names)
+    there = find_list(names)
     if classes:
-        listed: ClassList | None = read_list(classes)
+        found.listed = read_list(classes)
     elif there:
-        listed = read_list(os.path.join(root, there))  # noqa: PTH118
+        path = printable(os.path.join(root, there))  # noqa: PTH118
+        try:
+            found.listed = parse_list(found.text(there), path)
+        except (PictureError, UnicodeDecodeError) as error:
+            raise DataError(f"{path}: this list of classes cannot be read ({error}).") from None
     else:
-        listed = published(pairs.masks)
-    return Found(root, pairs, listed, digest((*below.facts, *(f"{e.file}\0{e.kind}" for e in pairs.entries))))
+        found.listed = published(pairs.masks)
+    return found
 
 
-def _divide_by_lists(root: str, names: Sequence[str], pairs: Pairs) -> None:
+def _divide_by_lists(found: Found, names: Sequence[str]) -> None:
     """Splits from train.txt, val.txt and test.txt, at the top or in ImageSets/Segmentation as Pascal VOC has them."""
+    pairs = found.pairs
     if any(split >= 0 for split in pairs.splits):
         return
     said: dict[str, int] = {}
@@ -158,13 +199,14 @@ def _divide_by_lists(root: str, names: Sequence[str], pairs: Pairs) -> None:
         path = PurePosixPath(name)
         top = path.parent.as_posix().lower()
         split = SPLIT_WORDS.get(path.stem.lower(), -1)
-        if path.suffix != ".txt" or split < 0 or top not in (".", "imagesets/segmentation"):
+        if path.suffix.lower() != ".txt" or split < 0 or not (top == "." or top.endswith(_LISTS) or "/" not in top):
             continue
         try:
-            lines = Path(root, name).read_text("utf-8").splitlines()
-        except (OSError, UnicodeDecodeError):
+            lines = found.text(name).splitlines()
+        except (PictureError, UnicodeDecodeError):
             continue
-        said.update((PurePosixPath(line.split()[0]).stem, split) for line in lines if line.strip())
+        for line in filter(str.strip, lines):  # a name, a path, or those of picture and mask; names may have spaces
+            said.update((PurePosixPath(words.strip()).stem, split) for words in (line, line.split()[0]))
     places = [said.get(PurePosixPath(name).stem, -1) for name in pairs.pictures]
     if not any(place >= 0 for place in places):
         return
@@ -182,21 +224,33 @@ def _divide_by_lists(root: str, names: Sequence[str], pairs: Pairs) -> None:
 
 def _colours(found: Found, pixel_limit: int) -> tuple[str, ...]:
     """The colours of masks in colours: those of the list of classes, or all that some of the masks have; else none."""
-    collected: set[int] = set()
-    masks = found.pairs.masks
-    for place in np.unique(np.linspace(0, len(masks) - 1, min(SAMPLE, len(masks))).astype(int)).tolist():
-        try:
-            some = mask_colours(read_bytes(os.path.join(found.root, masks[place])), pixel_limit)  # noqa: PTH118
-        except PictureError:
-            continue
-        collected |= some or set()
-        if len(collected) > MOST_COLOURS:
-            break
+    collected, coloured = set[int](), list[bool]()
+    count, reader = len(found.pairs.masks), found.job().reader()
+    try:
+        for place in np.unique(np.linspace(0, count - 1, min(SAMPLE, count)).astype(int)).tolist():
+            try:
+                some = mask_colours(reader.read(count + place), pixel_limit)
+            except PictureError:
+                continue
+            if some is not None:
+                collected |= some
+                coloured.append(bool(some))
+            if len(collected) > MOST_COLOURS:
+                break
+    finally:
+        reader.close()
     if found.listed and found.listed.colours:
-        wanted = [""] * (max(found.listed.ids) + 1)
+        wanted = [NO_COLOUR] * (max(found.listed.ids) + 1)
         for number, colour in zip(found.listed.ids, found.listed.colours, strict=True):
             wanted[number] = colour
-        return tuple(wanted) if all(wanted) else ()
+        return tuple(wanted)
+    if 2 * sum(coloured) <= len(coloured):  # a stray one among masks in numbers: reading it will say so
+        return ()
+    if found.listed and not found.listed.guessed:
+        raise DataError(
+            f"{printable(found.root)}: the masks are in colours, and the list of classes does not say which colour is "
+            "which class. Write it with the columns name,r,g,b."
+        )
     if len(collected) > MOST_COLOURS:
         raise DataError(
             f"{printable(found.root)}: the masks have more than {MOST_COLOURS} colours, such as photographs do, and "
@@ -208,7 +262,7 @@ def _colours(found: Found, pixel_limit: int) -> tuple[str, ...]:
 def _load(folder: Path, found: Found) -> MaskTable:
     said = json.loads((folder / "table.json").read_text(encoding="ascii"))
     columns = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in COLUMNS}
-    if {len(column) for column in columns.values()} != {len(found.pairs.pictures)}:
+    if len({len(column) for column in columns.values()}) != 1 or columns["owner"].max() >= len(found.pairs.pictures):
         raise ValueError("columns of different lengths")
     return MaskTable(
         folder, columns, np.load(folder / "good.npy", allow_pickle=False), found.pairs.pictures, found.pairs.masks,
@@ -220,28 +274,23 @@ def _fill(
     folder: Path, found: Found, request: MaskRequest, colours: tuple[str, ...], progress: Progress | None
 ) -> None:
     pairs, count = found.pairs, len(found.pairs.pictures)
-    wanted = (request.height, request.width, request.channels)
-    job = Job(found.root, pairs.pictures, wanted, request.pixel_limit, "")
-    shape = choose_shape(job, wanted, request.longest)
+    job = replace(found.job(colours, request.pixel_limit), folder=str(folder))
+    wanted = (request.tile or request.height, request.tile or request.width, request.channels)
+    pictures = Job(job.root, pairs.pictures, wanted, request.pixel_limit, "", job.archive, job.places[:count])
+    job = replace(job, shape=choose_shape(pictures, wanted, request.longest))
+    tiles = np.array(tile_counts(job) if request.tile else [1] * count, np.int64)
+    owner = np.repeat(np.arange(count, dtype=np.int32), tiles)
+    if request.tile:
+        job = replace(job, firsts=np.concatenate(([0], np.cumsum(tiles))).tolist())
     for name, sides, dtype in (
-        ("image", shape, "|u1"), ("mask", shape[:2], "|u1"), ("sha256", (32,), "|u1"), ("mask_sha256", (32,), "|u1"),
-        ("size", (2,), "<i4"), ("numbers", (256,), "<i4"),
+        ("image", job.shape, "|u1"), ("mask", job.shape[:2], "|u1"), ("sha256", (32,), "|u1"),
+        ("mask_sha256", (32,), "|u1"), ("size", (2,), "<i4"), ("numbers", (256,), "<i4"),
     ):  # fmt: skip
-        make_column(folder, name, (count, *sides), dtype)
-    reader = _Reader(found, shape, request.pixel_limit, colours, str(folder))
-    entries, bad, done = list(pairs.entries), set[int](), 0
-    with ThreadPoolExecutor(worker_count()) as pool:
-        parts = [pool.submit(reader.fill, start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
-        try:
-            for part in as_completed(parts):
-                for row, entry in part.result():
-                    entries.append(entry)
-                    bad |= {row} if entry.kind != "event" else set()
-                done += CHUNK
-                if progress is not None:
-                    progress(min(done, count), count)
-        finally:
-            pool.shutdown(cancel_futures=True)
+        make_column(folder, name, (len(owner), *sides), dtype)
+    names = [printable(name) for name in job.names]
+    failures = decode_pairs(job, progress)
+    entries = [*pairs.entries, *(Entry(names[row], kind, reason) for row, kind, reason in failures)]
+    bad = {row % count for row, kind, _ in failures if kind != "event"}
     if len(bad) == count:
         kinds = ", ".join(f"{n:,} {kind}" for kind, n in Counter(e.kind for e in entries).items())
         first = next(entry for entry in entries if entry.kind not in ("ignored", "event"))
@@ -249,64 +298,13 @@ def _fill(
             f"{printable(found.root)}: none of {count:,} pictures with masks can be read ({kinds}); "
             f"{first.file}: {first.reason}"
         )
-    np.save(folder / "split.npy", np.array(pairs.splits, np.int8))
-    np.save(folder / "group.npy", np.array(found.groups or [-1] * count, np.int32))
-    np.save(folder / "good.npy", np.array([row for row in range(count) if row not in bad], np.int64))
-    order = {name: place for place, name in enumerate([*pairs.pictures, *pairs.masks])}
+    # The tiles of a picture are on one side of a split.
+    group = np.array(found.groups or (range(count) if request.tile else [-1] * count), np.int32)
+    np.save(folder / "split.npy", np.array(pairs.splits, np.int8)[owner])
+    np.save(folder / "group.npy", group[owner])
+    np.save(folder / "owner.npy", owner)
+    np.save(folder / "good.npy", np.flatnonzero(~np.isin(owner, list(bad))))
+    order = {name: place for place, name in enumerate(names)}
     entries.sort(key=lambda entry: (order.get(entry.file, -1), entry.file))
     table = {"entries": [[e.file, e.kind, e.reason] for e in entries], "colours": colours}
     (folder / "table.json").write_text(json.dumps(table), encoding="ascii")
-
-
-@dataclass(frozen=True)
-class _Reader:
-    """Decodes pairs into the columns of a folder."""
-
-    found: Found
-    shape: tuple[int, int, int]
-    pixel_limit: int
-    colours: tuple[str, ...]
-    folder: str
-
-    def fill(self, start: int, stop: int) -> list[tuple[int, Entry]]:
-        """The rows from start to stop; what is to be said of them."""
-        count, told = stop - start, list[tuple[int, Entry]]()
-        columns: dict[str, Array] = {
-            "image": np.zeros((count, *self.shape), np.uint8), "mask": np.zeros((count, *self.shape[:2]), np.uint8),
-            "sha256": np.zeros((count, 32), np.uint8), "mask_sha256": np.zeros((count, 32), np.uint8),
-            "size": np.zeros((count, 2), np.int32), "numbers": np.zeros((count, 256), np.int32),
-        }  # fmt: skip
-        for row in range(start, stop):
-            told += [(row, entry) for entry in self._row(row, {name: c[row - start] for name, c in columns.items()})]
-        for name, values in columns.items():
-            write_rows(self.folder, name, start, values)
-        return told
-
-    def _row(self, row: int, into: Mapping[str, Array]) -> list[Entry]:
-        name, mask_name = self.found.pairs.pictures[row], self.found.pairs.masks[row]
-        speaking = name
-        try:
-            raw = read_bytes(os.path.join(self.found.root, name))  # noqa: PTH118
-            into["sha256"][:] = np.frombuffer(hashlib.sha256(raw).digest(), np.uint8)
-            pixels, size = stretched(raw, self.shape, self.pixel_limit)
-            speaking = mask_name
-            raw = read_bytes(os.path.join(self.found.root, mask_name))  # noqa: PTH118
-            into["mask_sha256"][:] = np.frombuffer(hashlib.sha256(raw).digest(), np.uint8)
-            numbers, strange = mask_numbers(raw, self.colours, self.pixel_limit)
-            if numbers.shape != size:
-                reason = (
-                    f"the mask has {numbers.shape[1]} x {numbers.shape[0]} pixels, its picture {size[1]} x {size[0]}"
-                )
-                turned = ": the picture's notes turn it, the mask is not turned" if numbers.shape == size[::-1] else ""
-                raise PictureError("size-differs", reason + turned)
-        except PictureError as error:
-            return [Entry(printable(speaking), error.kind, str(error))]
-        into["image"][:], into["mask"][:] = pixels, shrunk(numbers, *self.shape[:2])
-        into["size"][:] = size[::-1]
-        into["numbers"][:] = np.bincount(numbers.ravel(), minlength=256)
-        if not strange:
-            return []
-        reason = (
-            f"{strange:,} pixels ({100 * strange / numbers.size:.1f} %) have a colour that is in no list of classes"
-        )
-        return [Entry(printable(mask_name), "event", f"{reason}: they are ignored")]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from matinee.core.errors import DataError
 from matinee.media import cifar, idx
-from matinee.media.mask_names import has_masks
+from matinee.media.mask_names import has_masks, zip_has_masks
 from matinee.media.named import FASHION_CLASSES, NAMES, locate
 from matinee.media.picture_arrays import ArraySource, cifar_source, digits_source, idx_source
 from matinee.media.picture_listing import EXPECTED, SPLIT_WORDS, Listing, list_folder, list_zip
@@ -59,7 +59,7 @@ def fits(source: str | Path) -> str | None:
         if not os.path.isfile(path):  # noqa: PTH113
             return None
         if lower.endswith(".zip"):
-            return "a zip of class folders" if _zip_has_pictures(path) else None
+            return "a zip of class folders" if _zip_has_pictures(path) and not zip_has_masks(path) else None
         if idx.PATTERN.fullmatch(os.path.basename(path)):  # noqa: PTH119
             return "idx files"
         if lower.endswith((".tar.gz", ".tgz")) and "cifar" in os.path.basename(lower):  # noqa: PTH119

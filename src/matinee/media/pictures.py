@@ -141,7 +141,7 @@ def decode_sized(
         except PictureError:
             raise
         except BROKEN as error:
-            raise _explain(raw, error) from error
+            raise explain(raw, error) from error
 
 
 def read_bytes(path: str) -> bytes:
@@ -362,7 +362,8 @@ def _lab_to_rgb(values: np.ndarray[Any, Any]) -> Pixels:
     return rounded
 
 
-def _explain(raw: Raw, error: BaseException) -> PictureError:
+def explain(raw: Raw, error: BaseException) -> PictureError:
+    """What is wrong with a picture, in a reader's words, where decoding it raised one of BROKEN."""
     words = " ".join(str(error).split())[:200] or type(error).__name__
     if isinstance(error, MemoryError):
         return PictureError("oversized", "there is not enough memory to decode it")

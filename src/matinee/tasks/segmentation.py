@@ -18,7 +18,7 @@ from matinee.core.meter import Meter
 from matinee.core.moment import Moment
 from matinee.core.pieces import Gallery, Picture, Piece
 from matinee.core.progress import Progress
-from matinee.core.settings import setting
+from matinee.core.settings import answering, setting
 from matinee.core.splits import Splits, divide, equal_rows, remembered
 from matinee.core.task import Batch, Data, Task
 from matinee.media import mask_classes, mask_origin, mask_table
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from matinee.core.model import Model
-    from matinee.media.mask_augment import MaskPolicy
     from matinee.nets.choices import PictureShape
 
 NETWORKS = ("auto", "constant", "linear", "tiny", "light", "strong")
+VIEWS = ("one", "two")
+STEP = 32  # pixels: what the coarsest grid divides the sides of tiles by
 NEAR = 0.99  # cosine of two thumbnails, as for pictures with one label
 AT_ONCE = 2**21  # pixels that go through the network together where nothing is learned
 COUNTED = 64  # masks that are counted together
-LOOK = 256  # training pictures that the statistics of the colours are computed from
-COMPARED, SHOWN = 64, 6  # pictures that are looked through for the report's comparison, and shown in it
+LOOK = 64  # training pictures that the statistics of the colours are computed from
 EVENING = 1.1  # the weights of classes are 1 / ln(1.1 + share): none is more than ten times another's
 
 
@@ -67,9 +67,14 @@ class Segmentation(Task):
     picture_size: int = setting(
         0, "shorter side in pixels at which larger pictures are learned (0: up to 512)", low=0, high=2048, reading=True
     )
+    tile: int = setting(
+        0, "cut pictures, as large as they are, into tiles of so many pixels a side (0: shrink them)", low=0, high=2048,
+        reading=True,
+    )  # fmt: skip
     flip: bool = setting(True, "mirror every other picture left to right")
     zoom: float = setting(2.0, "factor by which pictures are enlarged or shrunk at most", low=1, high=8)
-    colour: float = setting(0.3, "share by which brightness, contrast and colour vary", low=0, high=0.9)
+    views: str = answering(setting("one", "two: average with the mirror image, at twice the cost", choices=VIEWS))
+    colour: float = setting(0.4, "share by which brightness, contrast and colour vary", low=0, high=0.9)
     progressive: bool = setting(True, "learn from parts of large pictures first, whole ones last")
     class_weights: str = setting("balanced", "balanced: rare classes count for more", choices=("none", "balanced"))
     label_smoothing: float = setting(0.0, "share of certainty taken from the true class", low=0, high=0.9)
@@ -86,19 +91,22 @@ class Segmentation(Task):
     def __post_init__(self) -> None:
         if max(self.height, self.width) > 8192 or min(self.height, self.width, self.channels) < 0:
             raise SettingsError(f"pictures of {self.width} x {self.height} pixels: learned are at most 8192 x 8192.")
+        if self.tile % STEP or (self.tile and self.picture_size):
+            which = f"a multiple of {STEP}, or 0" if self.tile % STEP else "instead of --picture-size, not beside it"
+            raise SettingsError(f"--tile {self.tile}: give {which}.")
 
     # -- reading
 
     @classmethod
     def recognise(cls, source: str) -> str | None:
-        """A folder in which pictures and masks share their names."""
+        """A folder or zip in which pictures and masks share their names."""
         return mask_table.fits(source)
 
     def read(self, source: str, progress: Progress) -> Data:
         """The pictures of a source with their masks, decoded once, with its splits or with new ones."""
         request = mask_table.MaskRequest(
             self.height, self.width, self.channels, self.picture_size or mask_table.LONGEST,
-            int(self.pixel_limit * 1e6), self.groups, self.mask_colours,
+            int(self.pixel_limit * 1e6), self.groups, self.mask_colours, self.tile,
         )  # fmt: skip
         with progress.bar("reading", "pictures") as bar:
             table = mask_table.read_masks(source, request, self.class_list, bar)
@@ -121,14 +129,13 @@ class Segmentation(Task):
             mask_colours=table.colours, height=height, width=width, channels=channels,
         )  # fmt: skip
         parts = {name: Examples(columns, chosen) for name, chosen in splits.items()}
-        origin = mask_origin.origin(source, table, strangers, rows)
-        told = ", ".join(f"{name} {100 * share:.1f} %" for name, share in zip(known.names, shares, strict=True))
-        origin = dataclasses.replace(origin, facts={**origin.facts, "of the pixels to train on": told})
+        told = dict(zip(known.names, shares, strict=True))
+        origin = mask_origin.origin(source, table, strangers, rows, told)
         return Data(task, parts["train"], parts["valid"], parts["test"], origin)
 
     def _divided(self, table: mask_table.MaskTable, columns: Mapping[str, Array], rows: Array) -> dict[str, Array]:
         shares = (self.valid_share, self.test_share, self.split_seed)
-        alone = np.zeros(len(table.pictures), np.int64)  # pictures belong to no class
+        alone = np.zeros(len(table.columns["owner"]), np.int64)  # pictures belong to no class
 
         def alike(chosen: Array) -> tuple[Array, Array]:
             prints, threshold = self.fingerprint(Examples(columns, chosen))
@@ -155,13 +162,12 @@ class Segmentation(Task):
         grey = 90 + 50 * (mask == 1) - 50 * (mask == 2) + generator.normal(0, 12, mask.shape)
         image = (grey + np.linspace(-20, 20, side)).clip(0, 255).astype(np.uint8)[..., None]
         mask[:, 0] = VOID
-        columns: dict[str, Array] = {"image": image, "mask": mask.astype(np.uint8)}
         task = dataclasses.replace(
             self, classes=("ground", "disc", "ring"), ids=(0, 1, 2), colours=("#404040", "#e0c040", "#4060e0"),
             ignored=(VOID,), shares=(0.88, 0.05, 0.07), height=side, width=side, channels=1,
             network="tiny" if self.network == "auto" else self.network,
         )  # fmt: skip
-        examples = Examples.of(columns)
+        examples = Examples.of({"image": image, "mask": mask.astype(np.uint8)})
         train, valid, test = (examples.take(np.arange(a, b)) for a, b in ((0, 320), (320, 370), (370, 440)))
         return Data(task, train, valid, test)
 
@@ -202,14 +208,12 @@ class Segmentation(Task):
         from matinee.nets.pictures import Normalise
 
         layer = dict(network.named_children()).get("normalise")
-        if not isinstance(layer, Normalise) or not len(examples):
-            return
-        chosen = examples.rows[np.unique(np.linspace(0, len(examples) - 1, min(LOOK, len(examples))).astype(int))]
-        step = max(1, min(self.height, self.width) // 64)
-        pixels = torch.from_numpy(examples.array("image")[chosen][:, ::step, ::step] / np.float32(255))
-        with torch.no_grad():
-            layer.mean.copy_(pixels.mean((0, 1, 2))[:, None, None])
-            layer.deviation.copy_(pixels.std((0, 1, 2)).clamp(min=1e-3)[:, None, None])
+        if isinstance(layer, Normalise) and len(examples):
+            chosen = np.unique(np.linspace(0, len(examples) - 1, min(LOOK, len(examples))).astype(int))
+            pixels = self.collate(examples.gather(chosen)).inputs
+            with torch.no_grad():
+                layer.mean.copy_(pixels.mean((0, 2, 3))[:, None, None])
+                layer.deviation.copy_(pixels.std((0, 2, 3)).clamp(min=1e-3)[:, None, None])
 
     def collate(self, columns: Mapping[str, Tensor]) -> Batch:
         """uint8 (batch, height, width, channels) -> float channels first, from 0 to 1; numbers of masks -> classes."""
@@ -224,18 +228,13 @@ class Segmentation(Task):
             masks = table[masks.int()]
         return Batch(columns["image"].permute(0, 3, 1, 2).float().div_(255), masks)
 
-    @functools.cached_property
-    def _policy(self) -> MaskPolicy:
-        from matinee.media.mask_augment import MaskPolicy
-
-        return MaskPolicy(self.flip, self.zoom, self.colour)
-
     def augment(self, batch: Batch, moment: Moment) -> Batch:
         """Pictures and masks mirrored, zoomed, cut and recoloured."""
-        from matinee.media.mask_augment import part_at, vary
+        from matinee.media.mask_augment import MaskPolicy, part_at, vary
 
         share = part_at(moment.share) if self.progressive else 1.0
-        return Batch(*vary(batch.inputs, batch.targets, self._policy, moment, share), batch.rows)
+        policy = MaskPolicy(self.flip, self.zoom, self.colour)
+        return Batch(*vary(batch.inputs, batch.targets, policy, moment, share), batch.rows)
 
     def effort(self, share: float) -> float:
         """A part of a picture is cheaper by its area."""
@@ -254,11 +253,23 @@ class Segmentation(Task):
         return super().batches(examples, network, size, order, start)
 
     def infer(self, network: nn.Module, inputs: Tensor) -> Any:
-        """Logits (batch, classes, h, w) on a grid coarser than the picture, a few pictures at a time."""
+        """Logits (batch, classes, h, w) on a grid coarser than the picture, a few pictures at a time.
+
+        Of pixels as they come, uint8 and of any size, the classes (batch, H, W), found in tiles.
+        """
         import torch
 
+        from matinee.nets.tiled import tiled
+
+        if inputs.dtype == torch.uint8:
+            return torch.stack([tiled(functools.partial(self._seen, network), one, self.tile) for one in inputs])
         parts = torch.split(inputs, max(1, AT_ONCE // (inputs.shape[2] * inputs.shape[3])))
-        return torch.cat([network(part) for part in parts]) if len(parts) > 1 else network(inputs)
+        return torch.cat([self._seen(network, part) for part in parts])
+
+    def _seen(self, network: nn.Module, pictures: Tensor) -> Tensor:
+        """Logits of a few pictures, averaged over their views."""
+        logits: Tensor = network(pictures)
+        return logits if self.views == "one" else (logits + network(pictures.flip(3)).flip(3)) / 2
 
     def forward(self, network: nn.Module, batch: Batch) -> Any:
         """All pictures of a step together."""
@@ -285,7 +296,9 @@ class Segmentation(Task):
         return MaskMeter(self.classes)
 
     def fingerprint(self, examples: Examples) -> tuple[Array, float]:
-        """Thumbnails without brightness and contrast."""
+        """Thumbnails without brightness and contrast; tiles of sky or sand are alike everywhere, and say nothing."""
+        if self.tile:
+            return np.zeros((len(examples), 1), np.float32), NEAR
         return thumbnail_prints(examples.array("image"), examples.rows), NEAR
 
     def trivial(self, train: Examples) -> Model:
@@ -315,26 +328,41 @@ class Segmentation(Task):
         return Segmentation(**{name: getattr(self, name) for name in facts}, network="linear", progressive=False)
 
     def encode_each(self, raws: Sequence[Any]) -> tuple[Tensor, Mapping[int, DataError]]:
-        """Files (paths, bytes), arrays or Pillow images, stretched -> (batch, channels, height, width) from 0 to 1."""
+        """Files (paths, bytes), arrays or Pillow images, stretched -> (batch, channels, height, width) from 0 to 1.
+
+        Where tiles were learned, one as it is: uint8 (1, channels, its height, its width).
+        """
         import torch
 
-        from matinee.media.mask_files import stretched_many
+        from matinee.media.mask_files import stretched_many, whole
 
-        pixels, errors = stretched_many(raws, (self.height, self.width, self.channels), int(self.pixel_limit * 1e6))
+        limit = int(self.pixel_limit * 1e6)
+        if self.tile:
+            if len(raws) != 1:
+                raise DataError("pictures of any size are answered for one by one")
+            return torch.tensor(whole(raws[0], self.channels, limit)).permute(2, 0, 1)[None], {}
+        pixels, errors = stretched_many(raws, (self.height, self.width, self.channels), limit)
         return torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(255), errors
 
     def decode(self, outputs: Any) -> list[dict[str, Any]]:
         """The share of each class that is there, and the mask as a PNG in base64 whose numbers are classes."""
-        from matinee.media.mask_pictures import as_png
+        from matinee.media.mask_pictures import as_png, in_words
 
         answers = []
-        for mask in enlarged(outputs, (self.height, self.width)).cpu().numpy():
+        masks = outputs if outputs.dim() == 3 else enlarged(outputs, (self.height, self.width))
+        for mask in masks.cpu().numpy():
             counts = np.bincount(mask.ravel(), minlength=len(self.classes))
             order = [place for place in np.argsort(-counts, kind="stable").tolist() if counts[place]]
             told = {self.classes[place]: round(int(counts[place]) / mask.size, 6) for place in order}
-            size = {"width": self.width, "height": self.height}
-            answers.append({"shares": told, **size, "mask": as_png(mask, self.colours)})
+            size = {"width": mask.shape[1], "height": mask.shape[0]}
+            answers.append({"shares": told, **size, "mask": in_words(as_png(mask, self.colours))})
         return answers
+
+    def files(self, answer: Mapping[str, Any]) -> dict[str, bytes]:
+        """The mask as a PNG with a palette, and the picture with the mask over it."""
+        from matinee.media.mask_pictures import written
+
+        return written(answer, self.colours, int(self.pixel_limit * 1e6))
 
     def inputs(self, places: Sequence[str]) -> Iterable[Any]:
         """Files as they are, folders as the pictures in them."""
@@ -350,19 +378,20 @@ class Segmentation(Task):
         drawn = zip(_pixels(inputs), masks, strict=True)
         return [Gallery([Picture(overlay(pixels, mask, self.colours))]) for pixels, mask in drawn]
 
+    def show_scored(self, outputs: Any, batch: Batch) -> list[Piece]:
+        """Each picture as it was found, as it is, and where the two differ, side by side."""
+        from matinee.media.mask_pictures import compared
+
+        truths = batch.targets.cpu().numpy()
+        masks = enlarged(outputs, truths.shape[1:]).cpu().numpy()
+        drawn = zip(_pixels(batch.inputs), masks, truths, strict=True)
+        return [Gallery([Picture(compared(*each, self.colours))]) for each in drawn]
+
     def describe(self, network: nn.Module, examples: Examples) -> Sequence[Piece]:
-        """What the colours mean, and pictures beside their true masks, the worst of those looked through."""
-        import torch
+        """What the colours mean."""
+        from matinee.media.mask_pictures import legend
 
-        from matinee.media.mask_pictures import compared, legend
-
-        chosen = np.unique(np.linspace(0, len(examples) - 1, min(COMPARED, len(examples))).astype(np.int64))
-        device, found = next(network.parameters()).device, []
-        with torch.inference_mode():
-            for batch in self.batches(examples.take(chosen), network, COMPARED, None):
-                masks = enlarged(self.infer(network, batch.inputs.to(device)), (self.height, self.width)).cpu().numpy()
-                found += list(zip(_pixels(batch.inputs), masks, batch.targets.numpy(), strict=True))
-        return [legend(self.classes, self.colours), *compared(found, self.colours, SHOWN)]
+        return [legend(self.classes, self.colours)]
 
 
 def _pixels(inputs: Tensor) -> Array:
