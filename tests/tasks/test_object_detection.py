@@ -83,7 +83,7 @@ def test_a_turned_photograph_is_found_upright(tmp_path: Path) -> None:
 
 def test_the_recipe_for_photographs_moves_boxes_along() -> None:
     data = ObjectDetection().toy()
-    wanted = replace(data.task, mosaic=0.5, zoom=0.3, shift=0.1, colour=0.2, flip="both")
+    wanted = replace(data.task, mosaic=0.5, zoom=0.3, shift=0.1, colour=0.2, mirror="both")
     batch = wanted.collate(data.train.gather(np.arange(16)))
     varied = wanted.augment(batch, Moment(2))
     assert varied.inputs.shape == batch.inputs.shape and not torch.equal(varied.inputs, batch.inputs)

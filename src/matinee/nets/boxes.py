@@ -32,6 +32,13 @@ def overlaps(one: Tensor, other: Tensor) -> Tensor:
     return both / either.clamp(min=1e-9)
 
 
+def paired_overlaps(one: Tensor, other: Tensor) -> Tensor:
+    """Intersection over union of each box with the other of its place, (...), of boxes (..., 4) both."""
+    sides = torch.minimum(one[..., 2:], other[..., 2:]) - torch.maximum(one[..., :2], other[..., :2])
+    both = sides.clamp(min=0).prod(-1)
+    return both / (areas(one) + areas(other) - both).clamp(min=1e-9)
+
+
 def suppress(boxes: Tensor, kinds: Tensor, overlap: float) -> Tensor:
     """Which boxes stay, bool (batch, k): those that no better one of their kind, that stays, covers by more.
 

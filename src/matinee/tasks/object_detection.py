@@ -61,7 +61,7 @@ class ObjectDetection(Task):
         0, "longer side in pixels at which pictures are learned (0: by the smallest things)", low=0, high=2048,
         reading=True,
     )  # fmt: skip
-    flip: str = setting(
+    mirror: str = setting(
         "auto", "how pictures are mirrored (auto: by whether a test knows which side is up)",
         choices=("auto", "none", "sideways", "both"),
     )  # fmt: skip
@@ -156,12 +156,12 @@ class ObjectDetection(Task):
         size = ("s" if small else "m") if self.size == "auto" else self.size
         task = dataclasses.replace(self, network=name, size=size)
         recipe = task._recipe(len(data.train))
-        flip = self.flip
-        if flip == "auto":
+        mirror = self.mirror
+        if mirror == "auto":
             turned = len(data.train) > 0 and not knows_up(data.train.array("image"), data.train.rows)
-            flip = "none" if small else "both" if turned else "sideways"
+            mirror = "none" if small else "both" if turned else "sideways"
         open_ = {f: getattr(recipe, f) for f in ("mosaic", "zoom", "shift", "colour") if getattr(self, f) is None}
-        return dataclasses.replace(task, flip=flip, **open_)
+        return dataclasses.replace(task, mirror=mirror, **open_)
 
     def _recipe(self, examples: int) -> DetectorRecipe:
         from matinee.nets.detector_recipes import recommend
@@ -214,19 +214,21 @@ class ObjectDetection(Task):
         The plane says how many pixels of the picture itself one pixel here stands for, and 0 where there is none: only
         so can an answer be told in the picture's own pixels.
         """
+        import torch
+
         image, size = columns["image"], columns["size"].float()
         count, height, width, channels = image.shape
-        whole = image.new_empty((count, height, width, channels + 1), dtype=size.dtype)
-        whole[..., :-1] = image
-        whole[..., :-1] /= 255
+        # Plane by plane: what is varied and what is measured afterwards runs along rows.
+        whole = image.new_empty((count, channels + 1, height, width), dtype=size.dtype)
+        torch.mul(image.permute(0, 3, 1, 2), 1 / 255, out=whole[:, :-1])
         factor = (size.new_tensor([width, height]) / size).amin(1, keepdim=True)
         inside = (size * factor).round()
         across, down = (
             size.new_tensor(range(length))[None] < inside[:, axis, None] for axis, length in enumerate((width, height))
         )
-        whole[..., -1] = (down[:, :, None] & across[:, None]) / factor[:, :, None]
+        whole[:, -1] = (down[:, :, None] & across[:, None]) / factor[:, :, None]
         targets = {"boxes": columns["boxes"].float(), "label": columns["label"].long()}
-        return Batch(whole.permute(0, 3, 1, 2), targets)
+        return Batch(whole, targets)
 
     def augment(self, batch: Batch, moment: Moment) -> Batch:
         """Zooms, shifts, mirrors, joins and recolours pictures; boxes move along."""
@@ -323,7 +325,7 @@ class ObjectDetection(Task):
         """A product with the pixels around each place."""
         if self.network == "linear":
             return None
-        plain = dataclasses.replace(self, network="linear", size="m", flip="none")
+        plain = dataclasses.replace(self, network="linear", size="m", mirror="none")
         return dataclasses.replace(plain, mosaic=0.0, zoom=0.0, shift=0.0, colour=0.0)
 
     def encode_each(self, raws: Sequence[Any]) -> tuple[Tensor, Mapping[int, DataError]]:
