@@ -32,8 +32,8 @@ def bounds(picture: torch.Tensor) -> list[float]:
 @pytest.mark.parametrize(
     "policy",
     [
-        BoxPolicy(flip="sideways"), BoxPolicy(flip="both"), BoxPolicy(zoom=0.4), BoxPolicy(shift=0.1),
-        BoxPolicy(flip="both", zoom=0.3, shift=0.1, colour=0.1),
+        BoxPolicy(mirror="sideways"), BoxPolicy(mirror="both"), BoxPolicy(zoom=0.4), BoxPolicy(shift=0.1),
+        BoxPolicy(mirror="both", zoom=0.3, shift=0.1, colour=0.1),
     ],
 )  # fmt: skip
 def test_a_box_stays_around_what_it_was_around(policy: BoxPolicy) -> None:
@@ -74,7 +74,7 @@ def test_the_end_of_the_training_sees_whole_pictures() -> None:
 def test_no_policy_changes_nothing_and_a_part_is_varied_as_in_the_whole() -> None:
     given = lit()
     assert vary(*given, BoxPolicy(), Moment(1))[0] is given[0]
-    policy = BoxPolicy(flip="both", zoom=0.3, shift=0.1)
+    policy = BoxPolicy(mirror="both", zoom=0.3, shift=0.1)
     whole = vary(*given, policy, Moment(7))
     part = vary(given[0][2:], given[1][2:], given[2][2:], policy, Moment(7, first=2))
     assert torch.allclose(whole[0][2:], part[0], atol=1e-5) and torch.allclose(whole[1][2:], part[1], atol=1e-3)

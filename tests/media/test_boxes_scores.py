@@ -13,13 +13,13 @@ import torch
 from matinee.core.meter import intervals
 from matinee.core.task import Batch
 from matinee.media.boxes_scores import BoxMeter
-from matinee.nets.boxes import matched
+from matinee.nets.boxes import judged
 
 CLASSES = ("cat", "dog", "owl")
 
 
-def judge(outputs: Any, targets: Any, thresholds: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    return outputs, *matched(outputs, targets["boxes"], targets["label"], thresholds)
+def judge(outputs: Any, targets: Any, thresholds: torch.Tensor, spans: Any) -> tuple[torch.Tensor, ...]:
+    return outputs, *judged(outputs, targets["boxes"], targets["label"], thresholds, spans)
 
 
 def made_up(count: int, seed: int, crowds: bool = False) -> tuple[torch.Tensor, Batch]:
@@ -76,7 +76,7 @@ def published(found: torch.Tensor, batch: Batch) -> dict[str, float]:
         scored.evaluate()
         scored.accumulate()
         scored.summarize()
-    return {"ap": scored.stats[0], "ap_50": scored.stats[1], "ap_75": scored.stats[2]}
+    return dict(zip(("ap", "ap_50", "ap_75", "small", "medium", "large"), scored.stats[:6], strict=True))
 
 
 @pytest.mark.parametrize("crowds", [False, True])
@@ -85,8 +85,10 @@ def test_average_precision_is_the_published_one(crowds: bool) -> None:
     meter = BoxMeter(CLASSES, judge, 0.5)
     meter.update(found, batch)
     scores = meter.score(meter.rows())
+    sizes = {name: each["ap"] for name, each in meter.detail(meter.rows())["by_size"].items()}
     for name, value in published(found, batch).items():
-        assert scores[name] == pytest.approx(value, abs=1e-6), name
+        assert {**scores, "large": -1, **sizes}[name] == pytest.approx(value, abs=1e-6), name
+    assert set(sizes) == {"small", "medium"} and len(meter.pieces(meter.rows())) == 3
     assert 0.05 < scores["ap"] < 0.9
 
 
@@ -102,7 +104,9 @@ def test_what_is_told_is_counted() -> None:
     scores = meter.score(rows)
     assert (scores["precision"], scores["recall"], scores["count_error"]) == (0.5, 0.5, 1.0)
     assert list(scores) == list(meter.names_of_scores())
-    assert meter.remark(rows, 0) == "1 of 1 found, 1 too many" and "Most mistakes" in meter.looked_at(rows, 8)
+    assert meter.remark(
+        rows, 0
+    ) == "1 of 1 found, 1 too many" and "Pictures with the most mistakes" in meter.worth_seeing(rows)
     assert meter.detail(rows)["by_class"]["cat"]["ap_50"] == pytest.approx(1.0)
     assert set(meter.detail(rows)["by_class"]) == {"cat", "dog"}  # nobody drew an owl
 

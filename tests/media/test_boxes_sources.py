@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ from matinee.core.progress import Progress
 from matinee.core.reading import recognised
 from matinee.core.task import Data
 from matinee.media.boxes import Box, Marked, usable
+from matinee.media.boxes_files import split_of
 from matinee.media.boxes_formats import FormatError, coco, kitti, line_kind, voc, yaml_names, yolo
-from matinee.media.boxes_listing import fits, listed, split_of
+from matinee.media.boxes_listing import fits, listed
 from matinee.tasks.object_detection import ObjectDetection
 
 WIDTH, HEIGHT = 120, 90
@@ -187,7 +189,7 @@ def test_lines_of_labels() -> None:
     ],
 )  # fmt: skip
 def test_names_of_classes_in_a_data_file(text: str) -> None:
-    assert yaml_names(text) == ({"0": "car", "1": "tree"}, {"train": "a"})
+    assert yaml_names(text) == ({"0": "car", "1": "tree"}, [("train", "a")])
 
 
 @pytest.mark.parametrize(
@@ -200,21 +202,26 @@ def test_json_that_tells_no_boxes(raw: bytes) -> None:
 
 
 def test_strange_values_in_json_are_passed_over() -> None:
-    told = coco(
+    told, notes = coco(
         json.dumps(
             {
                 "images": [{"id": 1, "file_name": "a.jpg", "width": "x"}, {"id": [2]}, 5],
                 "annotations": [
                     {"image_id": 1, "category_id": 9, "bbox": [1, 2, 3, 4]}, {"image_id": 1, "bbox": "no"},
                     {"image_id": {}, "bbox": [1, 2, 3, 4]},
+                    {"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 10**400]},
                     {"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "iscrowd": 1},
                 ],
                 "categories": [{"id": 1, "name": "cat"}, None],
             }
         ).encode()
     )  # fmt: skip
-    assert len(told) == 1 and told[0].boxes == [Box("cat", (1, 2, 4, 6), True, "annotation 4")]
-    assert len(told[0].notes) == 2
+    assert len(told) == 1 and told[0].boxes == [Box("cat", (1, 2, 4, 6), True, "annotation 5")]
+    assert len(told[0].notes) == 3
+    assert notes == [
+        "2 images have no id of their own or no file_name",
+        "1 annotations are of images that it does not list",
+    ]
 
 
 def test_boxes_for_another_size_are_scaled_where_the_proportions_agree() -> None:
@@ -284,3 +291,88 @@ def test_a_dot_in_a_name_is_part_of_it(tmp_path: Path) -> None:
         f"{split}/labels/cell_jpg.rf.{end}.txt": (f"{split}/images/cell_jpg.rf.{end}.jpg", number)
         for split, end, number in (("train", "1a2b", 0), ("valid", "1a2b", 1), ("train", "3c", 0))
     }
+
+
+@pytest.mark.parametrize("kind", ["VOC", "YOLO", "KITTI", "COCO", "CSV"])
+@pytest.mark.parametrize("wrapped", ["", "set/"])
+def test_a_zip_is_read_as_its_folder(kind: str, wrapped: str, tmp_path: Path) -> None:
+    plain = read(make(tmp_path / "set", kind), test_share=0.0, valid_share=0.0)
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        for path in sorted((tmp_path / "set").rglob("*")):
+            if path.is_file():
+                archive.write(path, wrapped + path.relative_to(tmp_path / "set").as_posix())
+        archive.writestr("../../out.xml", "<annotation></annotation>")
+        archive.writestr("__MACOSX/._a.jpg", "x")
+    assert fits(str(tmp_path / "set.zip")) == f"a zip of {kind} boxes"
+    data = read(str(tmp_path / "set.zip"), test_share=0.0, valid_share=0.0)
+    assert data.task.classes == plain.task.classes and data.task.counts == plain.task.counts
+    assert [name.removeprefix(wrapped) for name in data.origin.names] == list(plain.origin.names)
+    assert "out.xml outside" in reasons(data)
+    assert not any(data.task.changes(str(tmp_path / "set.zip"), data.origin.manifest).values())
+
+
+def test_a_zip_without_boxes_or_a_broken_one_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "broken.zip").write_bytes(b"PK\x03\x04 nothing")
+    with zipfile.ZipFile(tmp_path / "none.zip", "w") as archive:
+        archive.writestr("notes.txt", "nothing here")
+    for name in ("broken.zip", "none.zip"):
+        assert fits(str(tmp_path / name)) is None
+        with pytest.raises(DataError):
+            listed(str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "photos/a.jpg,10,20,50,60,car\nphotos/b.jpg,5,5,40,30,car\nphotos/c.jpg,,,,,\n",
+        "photos/c.jpg,,,,,\r\nphotos/a.jpg,10,20,50,60,car\r\nphotos/b.jpg,5,5,40,30,car\r\n",
+        "\ufeffphotos/c.jpg;;;;;\nphotos/a.jpg;car;10;20;50;60\nphotos/b.jpg;car;5;5;40;30\n",
+    ],
+)
+def test_a_table_needs_no_header(text: str, tmp_path: Path) -> None:
+    for number, name in enumerate(BOXES):
+        picture(tmp_path / "photos" / f"{name}.jpg", number)
+    write(tmp_path / "boxes.csv", text)
+    listing = listed(str(tmp_path))
+    assert fits(str(tmp_path / "boxes.csv")) == "CSV boxes"
+    assert [[box.sides for box in marked.boxes] for marked in listing.marked] == [
+        [(10, 20, 50, 60)], [(5, 5, 40, 30)], []
+    ]  # fmt: skip
+
+
+def test_rows_that_end_early_or_name_nothing_are_told(tmp_path: Path) -> None:
+    picture(tmp_path / "a.jpg", 1)
+    write(
+        tmp_path / "boxes.csv", "file,label,x1,y1,x2,y2,IsGroupOf\na.jpg,car,1,2,30,40,1\na.jpg,car,1\n,car,1,2,3,4,0\n"
+    )
+    listing = listed(str(tmp_path / "boxes.csv"))
+    assert listing.marked[0].boxes[0].region and len(listing.marked[0].notes) == 1
+    assert any("names no picture" in entry.reason for entry in listing.entries)
+
+
+def test_labels_may_lie_beside_their_pictures_and_a_data_file_stands_for_its_folder(tmp_path: Path) -> None:
+    for number, name in enumerate(("one/a", "one/b", "two/a")):
+        picture(tmp_path / f"{name}.JPG", number)
+        write(tmp_path / f"{name}.txt", "0 .5 .5 .4 .4\n")
+    write(tmp_path / "classes.txt", "car\n")
+    write(tmp_path / "data.yaml", "train:\n  - one\nval: lists/val.txt\nnames: [car]\n")
+    write(tmp_path / "lists" / "val.txt", "./one/b.JPG\n../two/a.JPG\n")
+    write(tmp_path / "notes.xml", "<annotation")  # one stray file does not decide
+    assert fits(str(tmp_path)) and fits(str(tmp_path / "data.yaml")) == "YOLO boxes"
+    for source in (tmp_path, tmp_path / "data.yaml"):
+        listing = listed(str(source))
+        assert [(m.name, m.split, len(m.boxes)) for m in listing.marked] == [
+            ("one/a.JPG", 0, 1), ("one/b.JPG", 0, 1), ("two/a.JPG", 1, 1)
+        ]  # fmt: skip
+
+
+def test_a_name_that_several_pictures_have_is_not_guessed(tmp_path: Path) -> None:
+    for folder in ("train", "val", "left", "right"):
+        picture(tmp_path / folder / "1.jpg", 1)
+    rows = {"images": [{"id": 1, "file_name": "1.jpg"}], "categories": [{"id": 1, "name": "car"}],
+            "annotations": [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 30, 40]}]}  # fmt: skip
+    write(tmp_path / "annotations" / "instances_val2017.json", json.dumps(rows))
+    write(tmp_path / "annotations" / "more.json", json.dumps(rows))
+    listing = listed(str(tmp_path))
+    assert [(marked.name, marked.split) for marked in listing.marked] == [("val/1.jpg", 1)]
+    assert any("several pictures are called 1.jpg" in entry.reason for entry in listing.entries)

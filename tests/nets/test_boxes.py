@@ -9,7 +9,7 @@ import torch
 from matinee.nets.boxes import found, likeliest, matched, overlaps, suppress
 from matinee.nets.choices import PictureShape
 from matinee.nets.detector_confidence import honest
-from matinee.nets.detector_loss import assigned, distance, loss_of
+from matinee.nets.detector_loss import assigned, distance, inside, loss_of
 from matinee.nets.detectors import STRIDES, build, places_of, within
 
 
@@ -89,16 +89,28 @@ def test_distance_is_nothing_for_the_same_box_and_falls_towards_it() -> None:
 
 def test_a_box_is_given_to_places_inside_it_and_contested_ones_to_one() -> None:
     places, strides = places_of((64, 64))
-    boxes = torch.tensor([[[8.0, 8, 40, 40], [16, 16, 56, 56], [0, 0, 0, 0]]])
-    labels = torch.tensor([[1, 2, 0]])
-    answers = torch.cat((places - strides[:, None], places + strides[:, None]), 1)[None]
-    owner, goal = assigned(answers, torch.zeros(1, len(places), 2), boxes, labels, (places, strides))
-    asked = goal.amax(-1)[0] > 0
-    assert 0 < asked.sum() <= 20 and ((goal > 0).sum(-1) <= 1).all()
-    for place in torch.nonzero(asked)[:, 0].tolist():
-        box = boxes[0, owner[0, place]]
-        assert (places[place] > box[:2]).all() and (places[place] < box[2:]).all()
-        assert goal[0, place].argmax() == labels[0, owner[0, place]] - 1
+    boxes = torch.tensor([[[8.0, 8, 40, 40], [16, 16, 56, 56], [0, 0, 0, 0]]] * 2)
+    labels = torch.tensor([[1, 2, 0], [0, 0, -1]])
+    answers = torch.cat((places - strides[:, None], places + strides[:, None]), 1)[None].expand(2, -1, -1)
+    within = inside((64, 64), boxes)
+    given = assigned(answers, torch.zeros(2, len(places), 2), boxes, labels, within)
+    assert (given.picture == 0).all() and within[given.picture, given.box, given.place].all()
+    assert given.box.unique().tolist() == [0, 1] and given.box.bincount().max() <= 10
+    assert len(given.place.unique()) == len(given.place)
+    assert ((given.share > 0) & (given.share <= 1)).all()
+    for box in (0, 1):  # the best place of a box is asked for what it covers already
+        mine = given.box == box
+        cover = overlaps(boxes[0, box : box + 1], answers[0, given.place[mine]])[0]
+        assert given.share[mine].max().item() == pytest.approx(max(0.05, cover.max().item()))
+
+
+def test_places_lie_in_boxes() -> None:
+    places, strides = places_of((64, 96))
+    boxes = boxes_of(np.random.default_rng(2), 3, 5)
+    boxes[0, 0] = torch.tensor([50.0, 50, 51, 51])  # tiny: as wide as a stride
+    half = torch.maximum((boxes[..., 2:] - boxes[..., :2])[:, :, None] / 2, strides[:, None] / 2)
+    centre = ((boxes[..., 2:] + boxes[..., :2]) / 2)[:, :, None]
+    assert torch.equal(inside((64, 96), boxes), ((places - centre).abs() < half).all(-1))
 
 
 def test_the_loss_is_a_mean_over_pictures() -> None:

@@ -16,6 +16,7 @@ from matinee.core.examples import Array, Examples
 
 SMALLEST = 1.0  # pixels: a box with a shorter side shows nothing
 ROUNDING = 2.0  # pixels that a box may reach out of its picture before that is worth a word
+MOST = 2000  # boxes of one picture; each takes memory in every step that the picture is in
 ALIKE = 0.02  # by how much the proportions of a picture may differ from those that were said
 
 
@@ -77,6 +78,9 @@ def usable(marked: Marked, size: tuple[int, int]) -> tuple[list[Box], list[str],
             notes.append(f"{words} says the same as a box before it; it is left out")
             continue
         seen.add(key)
+        if len(kept) == MOST:
+            notes.append(f"{words} and all after it are left out: there are more than {MOST:,} boxes")
+            break
         if wrong:
             notes.append(f"{words} {wrong}; it is cut at the edge")
         kept.append(Box(box.label, fitted, box.region))

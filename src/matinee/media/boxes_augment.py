@@ -24,13 +24,13 @@ SIDE = 2.0  # pixels: the shorter side of the smallest box that is asked for
 class BoxPolicy:
     """How far pictures and their boxes are varied; the default is not at all.
 
-    flip: "sideways" mirrors every other picture left to right, "both" also top to bottom. zoom: share by which a
+    mirror: "sideways" mirrors every other picture left to right, "both" also top to bottom. zoom: share by which a
     picture is enlarged or shrunk at most. shift: share of its sides by which it is moved at most. mosaic: share of the
     pictures that are made of four (Bochkovskiy et al., 2020, arXiv 2004.10934). colour: share by which brightness,
     contrast and saturation vary.
     """
 
-    flip: str = "none"
+    mirror: str = "none"
     zoom: float = 0.0
     shift: float = 0.0
     mosaic: float = 0.0
@@ -40,7 +40,7 @@ class BoxPolicy:
     def of(settings: object) -> BoxPolicy:
         """The policy of anything that has its fields; None there means nothing."""
         asked: dict[str, Any] = {name: getattr(settings, name) or 0.0 for name in ("zoom", "shift", "mosaic", "colour")}
-        return BoxPolicy(flip=getattr(settings, "flip") or "none", **asked)  # noqa: B009 - it may be any object
+        return BoxPolicy(mirror=getattr(settings, "mirror") or "none", **asked)  # noqa: B009 - it may be any object
 
 
 NOTHING = BoxPolicy()
@@ -57,14 +57,13 @@ def vary(inputs: Tensor, boxes: Tensor, labels: Tensor, policy: BoxPolicy, momen
     count, _, height, width = inputs.shape
     if policy == NOTHING or count == 0:
         return inputs, boxes, labels
-    pixels = inputs[:, :-1]
+    pixels = inputs[:, :-1].contiguous()
     boxes = boxes / inputs[:, -1].amax((1, 2)).clamp(min=1e-6)[:, None, None]
-    if policy.zoom or policy.shift or policy.mosaic or policy.flip != "none":
+    if policy.zoom or policy.shift or policy.mosaic or policy.mirror != "none":
         pixels, boxes, labels = _moved(pixels, boxes, labels, policy, moment)
     if policy.colour:
         pixels = augment(pixels, Policy(colour=policy.colour), moment)
-    whole = torch.cat((pixels, pixels.new_ones(count, 1, height, width)), 1)
-    return whole.contiguous(memory_format=torch.channels_last), boxes, labels
+    return torch.cat((pixels, pixels.new_ones(count, 1, height, width)), 1), boxes, labels
 
 
 def _moved(pixels: Tensor, boxes: Tensor, labels: Tensor, policy: BoxPolicy, moment: Moment) -> Boxed:
@@ -82,21 +81,20 @@ def _moved(pixels: Tensor, boxes: Tensor, labels: Tensor, policy: BoxPolicy, mom
     place = moment.uniform("shift", count, 2, device=device)
     start = torch.where(mosaic[:, None], place * room[:, None], room[:, None] / 2 + (place * 2 - 1) * policy.shift)
     flips = moment.uniform("flip", count, 2, device=device) < 0.5
-    flips &= torch.tensor([policy.flip in ("sideways", "both"), policy.flip == "both"], device=device)
+    flips &= torch.tensor([policy.mirror in ("sideways", "both"), policy.mirror == "both"], device=device)
     sides = torch.tensor([width, height], dtype=torch.float32, device=device)
     start, step = start * sides, extent
     windows = start, step, flips
+    pixels = pixels - PAPER / 255  # what lies beside a picture is paper: nought for the resampling
     if four is None or not bool(four.any()):
         return (_seen(pixels, windows), *_boxes(boxes, labels, windows, sides))
     partners = torch.from_numpy(_partners(count, moment)).to(device)
-    canvas = _four(pixels, partners[:, four], four)
+    others = torch.cat((torch.arange(count, device=device)[None], partners))
     varied = torch.empty_like(pixels)
-    varied[four] = _seen(canvas, tuple(part[four] for part in windows), 2)
+    varied[four] = _seen(_joined(pixels, others[:, four]), tuple(part[four] for part in windows), 2)
     if not bool(four.all()):
         varied[~four] = _seen(pixels[~four], tuple(part[~four] for part in windows))
     corners = torch.tensor([[0, 0], [1, 0], [0, 1], [1, 1]], device=device) * sides
-    whole = torch.arange(count, device=device)[None], partners
-    others = torch.cat(whole)
     moved = torch.cat([boxes[row] + corner.repeat(2) for row, corner in zip(others, corners, strict=True)], 1)
     kinds = torch.cat([labels[row] * (four | (number == 0))[:, None] for number, row in enumerate(others)], 1)
     return (varied, *_boxes(moved, kinds, windows, sides))
@@ -110,11 +108,14 @@ def _partners(count: int, moment: Moment) -> Any:
     return np.stack([chance.permutation(count) for _ in range(3)])
 
 
-def _four(pixels: Tensor, partners: Tensor, chosen: Tensor) -> Tensor:
-    """Four pictures as one of twice the sides, for those that are chosen."""
-    above = torch.cat((pixels[chosen], pixels[partners[0]]), 3)
-    below = torch.cat((pixels[partners[1]], pixels[partners[2]]), 3)
-    return torch.cat((above, below), 2)
+def _joined(pixels: Tensor, four: Tensor) -> Tensor:
+    """Four pictures as one of twice the sides, (k, C, 2H, 2W), of those numbered in (4, k)."""
+    _, channels, height, width = pixels.shape
+    joined = pixels.new_empty(four.shape[1], channels, 2 * height, 2 * width)
+    for number, row in enumerate(four):
+        top, left = height * (number // 2), width * (number % 2)
+        joined[:, :, top : top + height, left : left + width] = pixels[row]
+    return joined
 
 
 def _log(share: float) -> float:
@@ -134,8 +135,7 @@ def _seen(pixels: Tensor, windows: tuple[Tensor, ...], size: int = 1) -> Tensor:
         lines.append((start[:, axis, None] + centres * step[:, None]) * (2 / (length * size)) - 1)
     columns, rows = lines
     grid = torch.stack((columns[:, None].expand(-1, height, -1), rows[:, :, None].expand(-1, -1, width)), -1)
-    shown = torch.nn.functional.grid_sample(pixels.contiguous() - PAPER / 255, grid, align_corners=False)
-    return shown.add_(PAPER / 255)
+    return torch.nn.functional.grid_sample(pixels, grid, align_corners=False).add_(PAPER / 255)
 
 
 def _boxes(boxes: Tensor, labels: Tensor, windows: tuple[Tensor, ...], sides: Tensor) -> tuple[Tensor, Tensor]:

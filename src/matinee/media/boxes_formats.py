@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 from xml.parsers import expat
 
@@ -13,7 +13,6 @@ from matinee.media.boxes import Box, Marked
 from matinee.media.walking import printable
 
 XML_LIMIT = 1 << 24  # bytes of one file; a picture with ten thousand boxes has three million
-JSON_LIMIT = 1 << 31
 DEEPEST = 50  # elements within elements
 KITTI_WIDTH = 15  # words of a line; 16 with a score
 UNASKED = ("dontcare", "ignore", "ignored")  # KITTI's word for regions that nobody counted, and its kin
@@ -160,30 +159,38 @@ def line_kind(text: str) -> str:
 _KEY = re.compile(r"""^\s*["']?([^"':#]+?)["']?\s*:\s*(.*?)\s*(?:#.*)?$""")
 
 
-def yaml_names(text: str) -> tuple[dict[str, str], dict[str, str]]:
-    """Class number -> name, and "train", "val", "test" -> where, from the few lines of a YOLO data file that matter.
+def yaml_names(text: str) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    """Class number -> name, and pairs of "train", "val" or "test" and where, from the few lines of a YOLO data file
+    that matter.
 
     Lists, maps and numbered lines are understood; anything else in the file is passed over.
     """
     names: list[tuple[str, str]] = []
-    places: dict[str, str] = {}
-    within = False
+    places: list[tuple[str, str]] = []
+    within = ""
     for line in text.splitlines():
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         key = _KEY.match(line)
         item = re.match(r"^\s*-\s+(.*?)\s*$", line)
         if within and item and not line[:1].strip(" -"):
-            names.append((str(len(names)), _bare(item[1])))
-        elif within and key and line[:1] in " \t":
+            if within == "names":
+                names.append((str(len(names)), _bare(item[1])))
+            else:
+                places.append((within, _bare(item[1])))
+        elif within == "names" and key and line[:1] in " \t":
             names.append((key[1].strip(), _bare(key[2])))
         else:
-            within = bool(key and key[1] == "names")
-            if key and within and key[2][:1] in ("[", "{"):
-                names = _inline(text[text.index(key[2][0], text.index(line)) :])
-                within = False
-            elif key and key[1] in ("train", "val", "test") and key[2]:
-                places[key[1]] = _bare(key[2])
+            within = key[1] if key and key[1] in ("names", "train", "val", "test") else ""
+            if not key or not within or not key[2]:
+                continue
+            if key[2][0] in "[{":
+                inline = _inline(text[text.index(key[2][0], text.index(line)) :])
+                names = inline if within == "names" else names
+                places += [(within, place) for _, place in inline if within != "names"]
+            elif within != "names":
+                places.append((within, _bare(key[2])))
+            within = "" if key[2] else within
     return dict(names), places
 
 
@@ -204,8 +211,10 @@ def _bare(word: str) -> str:
 # -- COCO
 
 
-def coco(raw: bytes) -> list[Marked]:
-    """What a COCO file says of each of its pictures, `name` as written there. Raises FormatError."""
+def coco(raw: bytes) -> tuple[list[Marked], list[str]]:
+    """What a COCO file says of each of its pictures, `name` as written there, and what it says of none. Raises
+    FormatError.
+    """
     try:
         whole = json.loads(raw)
     except (ValueError, RecursionError) as error:
@@ -218,21 +227,31 @@ def coco(raw: bytes) -> list[Marked]:
     found: dict[Any, Marked] = {}
     for each in images:
         if _plain(each.get("id")) and isinstance(each.get("file_name"), str):
-            size = [
-                value if isinstance(value, int | float) else 0.0 for value in (each.get("width"), each.get("height"))
-            ]
-            found[each["id"]] = Marked(each["file_name"], size=(float(size[0]), float(size[1])))
+            size = [_float(each.get(side)) or 0.0 for side in ("width", "height")]
+            found[each["id"]] = Marked(each["file_name"], size=(size[0], size[1]))
+    unnamed, lost = len(parts[0] or ()) - len(found), 0
     for number, each in enumerate(annotations, 1):
         image, label = each.get("image_id"), each.get("category_id")
         marked = found.get(image) if _plain(image) else None
         if marked is None:
+            lost += 1
             continue
         sides, name = _sides(each.get("bbox")), names.get(label, "") if _plain(label) else ""
         if sides is None or not name:
             marked.notes.append(f"annotation {number} has no box or no class; it is left out")
             continue
         marked.boxes.append(Box(name, sides, bool(each.get("iscrowd")), f"annotation {each.get('id', number)}"))
-    return list(found.values())
+    notes = [f"{unnamed} images have no id of their own or no file_name"] if unnamed else []
+    notes += [f"{lost} annotations are of images that it does not list"] if lost else []
+    return list(found.values()), notes
+
+
+def _float(value: object) -> float | None:
+    """None for what is no number, or one that is larger than any float."""
+    try:
+        return float(value) if isinstance(value, int | float) else None
+    except OverflowError:
+        return None
 
 
 def _plain(value: object) -> bool:
@@ -240,9 +259,10 @@ def _plain(value: object) -> bool:
 
 
 def _sides(box: object) -> tuple[float, float, float, float] | None:
-    if not isinstance(box, Sequence) or len(box) != 4 or not all(isinstance(side, int | float) for side in box):
+    sides = [_float(side) for side in box] if isinstance(box, list) else []
+    if len(sides) != 4 or None in sides:
         return None
-    left, top, width, height = (float(side) for side in box)
+    left, top, width, height = (side or 0.0 for side in sides)
     return left, top, left + width, top + height
 
 

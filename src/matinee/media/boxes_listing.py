@@ -11,14 +11,23 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+import zipfile
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from matinee.core.errors import DataError
 from matinee.core.ledger import Entry
 from matinee.media.boxes import Marked
+from matinee.media.boxes_files import (
+    HEAD,
+    SMALL,
+    Files,
+    in_label_folder,
+    sources_root,
+    split_of,
+    stem_of,
+)
 from matinee.media.boxes_formats import (
-    JSON_LIMIT,
     FormatError,
     coco,
     kitti,
@@ -31,8 +40,8 @@ from matinee.media.boxes_formats import (
 )
 from matinee.media.boxes_rows import looks_like_boxes, table
 from matinee.media.picture_listing import SPLIT_WORDS, digest
-from matinee.media.pictures import EXTENSIONS, PictureError, read_bytes
-from matinee.media.walking import is_folder, printable, walk
+from matinee.media.pictures import BROKEN
+from matinee.media.walking import is_folder, printable
 
 EXPECTED = (
     "expected pictures and files that tell the boxes on them: Annotations/1.xml (PASCAL VOC), labels/1.txt (YOLO, "
@@ -40,48 +49,78 @@ EXPECTED = (
 )
 GLANCE = 500  # entries of a folder that are looked at for a first impression
 GLANCE_FOLDERS = 40
-HEAD = 65_536
+KINDS = ("COCO", "CSV", "VOC", "YOLO", "KITTI")
+"""Where files of several kinds tell as much, the first of them is taken."""
 TABLES = (".csv", ".tsv")
+YAML = (".yaml", ".yml")
+ENDINGS = (".xml", ".json", ".txt", *TABLES)
 NAMES = ("classes.txt", "obj.names", "names.txt", "coco.names")
-KNOWN = (".yaml", ".yml", *NAMES)
+KNOWN = (*YAML, *NAMES)
 """Files that say what classes are called, and who is in which split."""
-ROOMS = {"labels", "label", "label_2", "images", "image", "image_2", "jpegimages", "annotations", "annotation", "imgs"}
-"""Folders whose names say what kind of file lies there, not which one."""
 
 
 @dataclass
 class BoxListing:
-    """The pictures of a source that something is said of. root: what their names are relative to."""
+    """The pictures of a source that something is said of.
+
+    root: what their names are relative to, or the zip whose entries number `places` they are.
+    """
 
     root: str
     kind: str
     marked: list[Marked] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     stamp: str = ""
+    archive: bool = False
+    places: list[int] = field(default_factory=list)
 
 
 def fits(source: str) -> str | None:
     """In a few words why this looks like pictures with boxes, or None; looks at a few entries only."""
     try:
+        if source.lower().endswith(".zip") and os.path.isfile(source):  # noqa: PTH113
+            return _zip_fits(source)
         if os.path.isfile(source):  # noqa: PTH113
-            kind = _kind_of_file(source)
+            head, tail = _ends(source)
+            if source.lower().endswith(YAML):
+                classes, places = yaml_names(head.decode("utf-8", "ignore"))
+                return "YOLO boxes" if classes and places else None
+            kind = _kind_of(source, head, tail)
             return f"{kind} boxes" if kind in ("COCO", "CSV") else None
         if not os.path.isdir(source):  # noqa: PTH112
             return None
-        todo, beside = [source], ""
+        todo = [source]
         for _ in range(GLANCE_FOLDERS):
             if not todo:
                 break
             folder = todo.pop(0)
             names, folders = _look(folder)
-            for ending in (".xml", ".json", ".txt", *TABLES):
-                first = [name for name in names if name.lower().endswith(ending)][:3]
-                kinds = {_kind_of_file(os.path.join(folder, name)) for name in first}  # noqa: PTH118
-                beside = beside or next((kind for kind in sorted(kinds) if kind), "")
-            if beside:
-                return f"{beside} boxes"
+            stems = {os.path.splitext(name)[0] for name in names if not name.lower().endswith(ENDINGS)}  # noqa: PTH122
+            for ending in ENDINGS:
+                for name in [name for name in names if name.lower().endswith(ending)][:3]:
+                    path = os.path.join(folder, name)  # noqa: PTH118
+                    label = in_label_folder(path.replace(os.sep, "/")) or os.path.splitext(name)[0] in stems  # noqa: PTH122
+                    kind = _kind_of(name, *_ends(path), label)
+                    if kind:
+                        return f"{kind} boxes"
             todo += folders[:8]
     except (OSError, ValueError, DataError):
+        return None
+    return None
+
+
+def _zip_fits(path: str) -> str | None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if not any(name.lower().endswith(ENDINGS) for name in archive.namelist()):
+                return None
+        with Files.of(path) as files:
+            for ending in ENDINGS:
+                for name in [name for name in files.names if name.lower().endswith(ending)][:5]:
+                    kind = _kind_of(name, *files.ends(name), files.is_label(name))
+                    if kind:
+                        return f"a zip of {kind} boxes"
+    except (*BROKEN, zipfile.BadZipFile, DataError):
         return None
     return None
 
@@ -101,218 +140,190 @@ def _look(folder: str) -> tuple[list[str], list[str]]:
     return sorted(names), sorted(folders)
 
 
-def _kind_of_file(path: str) -> str:
-    """ "VOC", "COCO", "CSV", "YOLO", "KITTI" or "", by the file's ending and first bytes."""
-    lower = path.lower()
+def _ends(path: str) -> tuple[bytes, bytes]:
     try:
         with open(path, "rb") as file:
             head = file.read(HEAD)
-            if lower.endswith(".json"):
-                file.seek(max(0, os.fstat(file.fileno()).st_size - HEAD))
-                return "COCO" if looks_like_coco(head, file.read(HEAD)) else ""
+            file.seek(max(0, os.fstat(file.fileno()).st_size - HEAD))
+            return head, file.read(HEAD)
     except OSError:
-        return ""
+        return b"", b""
+
+
+def _kind_of(name: str, head: bytes, tail: bytes, label: bool = False) -> str:
+    """One of KINDS or "", by the ending of a file and its first and last bytes. label: it lies where labels do."""
+    lower = name.lower()
+    if lower.endswith(".json"):
+        return "COCO" if looks_like_coco(head, tail) else ""
     if lower.endswith(".xml"):
-        return "VOC" if b"<annotation" in head and b"<" in head else ""
+        return "VOC" if b"<annotation" in head.replace(b"\0", b"") else ""
     if lower.endswith(TABLES):
-        return "CSV" if looks_like_boxes(path, head) else ""
-    if lower.endswith(".txt") and _is_label(lower.replace(os.sep, "/")):
-        return {"yolo": "YOLO", "kitti": "KITTI"}.get(line_kind(head.decode("utf-8", "ignore")), "")
+        return "CSV" if looks_like_boxes(name, head) else ""
+    if label and lower.endswith(".txt") and not lower.endswith(NAMES):
+        return {"yolo": "YOLO", "kitti": "KITTI"}.get(line_kind(head.decode("utf-8-sig", "ignore")), "")
     return ""
-
-
-def _is_label(name: str) -> bool:
-    """Whether a text file lies in a folder for labels, or has a picture's place."""
-    parts = name.split("/")
-    return any(part.startswith(("label", "obj_train")) for part in parts[:-1])
 
 
 def listed(source: str) -> BoxListing:
     """All pictures of a source with what is said of them. Raises DataError where nothing is."""
-    if not os.path.exists(source):  # noqa: PTH110
-        raise DataError(f"{printable(source)}: there is no such file or folder.")
-    single = os.path.isfile(source)  # noqa: PTH113
-    root = os.path.realpath(os.path.dirname(os.path.abspath(source)) if single else source)  # noqa: PTH100, PTH120
-    found = walk(root)
-    files = _Files(root, found.names)
-    said = [os.path.basename(source)] if single else found.names  # noqa: PTH119
-    kinds = _kinds(root, said)
-    if not kinds:
-        raise DataError(f"{printable(source)} tells no boxes: {EXPECTED}.")
-    kind = next(kind for kind in ("COCO", "CSV", "VOC", "YOLO", "KITTI") if kind in kinds)
-    listing = BoxListing(root, kind, entries=list(found.entries))
-    listing.stamp = digest((kind, source if single else "", *found.facts))
-    read = {"VOC": _voc, "YOLO": _lines, "KITTI": _lines, "COCO": _whole, "CSV": _whole}[kind]
-    read(listing, files, kinds[kind])
-    _remaining(listing, files, kinds[kind], single)
+    root, single = sources_root(source)
+    with Files.of(root) as files:
+        kinds = _kinds(files, single or files.names)
+        if not kinds:
+            raise DataError(f"{printable(source)} tells no boxes: {EXPECTED}.")
+        # Where there are files of several kinds, those that tell of most pictures.
+        listings = [_read(files, kind, kinds[kind]) for kind in KINDS if kind in kinds]
+        listing = max(listings, key=lambda each: len(each.marked))
+        listing.stamp = digest((listing.kind, *single, files.stamp))
+        _remaining(listing, files, kinds, bool(single))
+        listing.places = [files.places[marked.name] for marked in listing.marked] if files.archive else []
     if not listing.marked:
         first = f"; the first: {listing.entries[0].file}: {listing.entries[0].reason}" if listing.entries else ""
         raise DataError(f"{printable(source)}: no picture with boxes that can be used was found{first}.")
     return listing
 
 
-class _Files:
-    """The files of a source, and which picture a file that tells boxes means."""
-
-    def __init__(self, root: str, names: Sequence[str]) -> None:
-        self.root, self.names = root, names
-        self.pictures = [name for name in names if os.path.splitext(name)[1].lower() in EXTENSIONS]  # noqa: PTH122
-        self._known = set(self.pictures)
-        self._stems: dict[str, list[str]] = {}
-        for name in self.pictures:
-            self._stems.setdefault(_stem(name), []).append(name)
-
-    def read(self, name: str, limit: int = JSON_LIMIT) -> bytes:
-        """Raises FormatError."""
-        path = os.path.join(self.root, name)  # noqa: PTH118
-        try:
-            if os.path.getsize(path) > limit:  # noqa: PTH202
-                raise FormatError(f"it has more than {limit:,} bytes")
-            if limit <= HEAD << 8:
-                return read_bytes(path)
-            with open(path, "rb") as file:
-                return file.read(limit)
-        except (PictureError, OSError) as error:
-            raise FormatError(f"it cannot be read ({error})") from None
-
-    def picture_of(self, told: str, name: str) -> str:
-        """The picture that a file `told` means by `name` (a path, or what the picture is called); "" for none.
-
-        Of several of that name the one whose folders are most like those of the file that tells it.
-        """
-        plain = os.path.normpath(name.replace("\\", "/"))
-        folder = told.rpartition("/")[0]
-        for place in (os.path.normpath(os.path.join(folder, plain)), plain):  # noqa: PTH118
-            if place in self._known:
-                return place
-        last = plain.rpartition("/")[2]
-        named = os.path.splitext(last)[1].lower() in EXTENSIONS  # noqa: PTH122 - else a dot belongs to the name
-        alike = self._stems.get(_stem(last) if named else last, [])
-        if named:
-            exact = [each for each in alike if each.rpartition("/")[2] == last]
-            alike = exact or alike
-        wanted = {part.lower() for part in (*folder.split("/"), *plain.split("/")[:-1])} - ROOMS
-        return max(alike, key=lambda each: len(wanted & set(each.lower().split("/")[:-1])), default="")
+def _read(files: Files, kind: str, names: Sequence[str]) -> BoxListing:
+    listing = BoxListing(files.root, kind, archive=files.archive)
+    {"VOC": _voc, "YOLO": _lines, "KITTI": _lines, "COCO": _whole, "CSV": _whole}[kind](listing, files, names)
+    # What is wrong with single files first: it says why nothing could be used.
+    listing.entries += files.entries
+    return listing
 
 
-def _stem(name: str) -> str:
-    return os.path.splitext(name.rpartition("/")[2])[0]  # noqa: PTH122
-
-
-def _kinds(root: str, names: Sequence[str]) -> dict[str, list[str]]:
+def _kinds(files: Files, names: Sequence[str]) -> dict[str, list[str]]:
     """Kind -> the files of that kind."""
     kinds: dict[str, list[str]] = {}
     for name in names:
-        if name.lower().endswith((".xml", ".json", ".txt", *TABLES)):
-            kind = _kind_of_file(os.path.join(root, name))  # noqa: PTH118
-            if not kind and name.lower().endswith(".txt") and _is_label(name.lower()):
-                kind = "empty"
-            elif not kind and name.lower().endswith(".xml"):
-                kind = "VOC"  # broken ones too: reading them says what is wrong
-            kinds.setdefault(kind, []).append(name)
+        lower = name.lower()
+        if not lower.endswith(ENDINGS):
+            continue
+        head, tail = files.ends(name) if lower.endswith(".json") else (files.head(name), b"")
+        label = lower.endswith(".txt") and files.is_label(name) and not lower.endswith(NAMES)
+        kind = _kind_of(name, head, tail, label)
+        if not kind and label:
+            kind = "empty" if not head.strip() or in_label_folder(name) else ""
+        elif not kind and lower.endswith(".xml"):
+            kind = "broken"
+        kinds.setdefault(kind, []).append(name)
     kinds.pop("", None)
-    empty = kinds.pop("empty", [])
+    empty, broken = kinds.pop("empty", []), kinds.pop("broken", [])
     lines = [kind for kind in ("YOLO", "KITTI") if kind in kinds]
     if lines:  # a file of labels with no line says that nothing is to be found
         kinds[lines[0]] = sorted(kinds[lines[0]] + empty)
+    if broken and (not kinds or "VOC" in kinds):  # reading them says what is wrong with them
+        kinds["VOC"] = sorted(kinds.get("VOC", []) + broken)
     return kinds
 
 
-def split_of(name: str) -> int:
-    """By the folders around a file, or its own name: train, val and test, also as train2017; -1 where none says."""
-    folders = name.lower().split("/")
-    for part in (*reversed(folders[:-1]), *re.split(r"[_.\-]", folders[-1])):
-        word = part.rstrip("0123456789")
-        if word in SPLIT_WORDS:
-            return SPLIT_WORDS[word]
-    return -1
-
-
-def _add(listing: BoxListing, files: _Files, told: str, marked: Marked, name: str) -> None:
+def _add(listing: BoxListing, files: Files, told: str, marked: Marked, name: str) -> None:
     """A picture of the listing, or an entry where it is not there or was told already."""
-    marked.told, marked.name = told, files.picture_of(told, name)
+    marked.told = told
+    marked.name, why = files.picture_of(told, name)
     if not marked.name:
-        listing.entries.append(Entry(printable(told), "missing", f"its picture ({printable(name)}) is not there"))
+        listing.entries.append(Entry(printable(told), "missing", why))
         return
     if marked.split < 0:
         marked.split = split_of(marked.name)
     listing.marked.append(marked)
 
 
-def _voc(listing: BoxListing, files: _Files, names: Sequence[str]) -> None:
-    splits = _image_sets(files)
+def _text(listing: BoxListing, files: Files, name: str) -> str:
+    """A small file as text, bytes that are no UTF-8 left out; "" with an entry where it cannot be read."""
+    try:
+        return files.read(name, SMALL).decode("utf-8-sig", "ignore")
+    except FormatError as error:
+        listing.entries.append(Entry(printable(name), "unreadable", str(error)))
+        return ""
+
+
+def _voc(listing: BoxListing, files: Files, names: Sequence[str]) -> None:
+    splits = _image_sets(listing, files)
     for name in names:
         try:
-            marked, picture = voc(files.read(name, HEAD << 8))
+            marked, picture = voc(files.read(name, SMALL))
         except FormatError as error:
             listing.entries.append(Entry(printable(name), "unreadable", str(error)))
             continue
-        by_stem = files.picture_of(name, _stem(name))
-        marked.split = splits.get(_stem(name), split_of(name))
-        _add(listing, files, name, marked, by_stem or picture or _stem(name))
+        by_stem, _ = files.picture_of(name, stem_of(name))
+        marked.split = splits.get(stem_of(name), split_of(name))
+        _add(listing, files, name, marked, by_stem or picture or stem_of(name))
 
 
-def _image_sets(files: _Files) -> dict[str, int]:
+def _image_sets(listing: BoxListing, files: Files) -> dict[str, int]:
     """Stem -> split, from ImageSets/Main/train.txt and its like."""
     splits: dict[str, int] = {}
     for name in files.names:
         folder, _, last = name.lower().rpartition("/")
         if folder.endswith("imagesets/main") and (last.removesuffix(".txt") in SPLIT_WORDS):
-            for line in files.read(name, HEAD << 8).decode("utf-8", "ignore").splitlines():
+            for line in _text(listing, files, name).splitlines():
                 word = line.split()
                 if word:
                     splits[word[0]] = SPLIT_WORDS[last.removesuffix(".txt")]
     return splits
 
 
-def _lines(listing: BoxListing, files: _Files, names: Sequence[str]) -> None:
-    classes, places = _classes(files)
+def _lines(listing: BoxListing, files: Files, names: Sequence[str]) -> None:
+    classes, places = _classes(listing, files)
     for name in names:
         try:
-            text = text_of(files.read(name, HEAD << 8), name)
+            text = text_of(files.read(name, SMALL), name)
         except FormatError as error:
             listing.entries.append(Entry(printable(name), "unreadable", str(error)))
             continue
         marked = yolo(text, classes) if listing.kind == "YOLO" else kitti(text)
-        _add(listing, files, name, marked, _stem(name))
+        _add(listing, files, name, marked, stem_of(name))
     for marked in listing.marked:
-        said = [split for place, split in places if marked.name.startswith(place)]
+        said = [split for place, split in places if f"/{place}/" in f"/{marked.name}/"]
         marked.split = min(said) if said else marked.split
 
 
-def _classes(files: _Files) -> tuple[dict[str, str], list[tuple[str, int]]]:
-    """Class number -> name, and the folders of the splits that a data file names."""
+def _classes(listing: BoxListing, files: Files) -> tuple[dict[str, str], list[tuple[str, int]]]:
+    """Class number -> name, and the folders and pictures of the splits that a data file names."""
     for name in files.names:
-        if name.lower().endswith((".yaml", ".yml")):
-            names, said = yaml_names(files.read(name, HEAD << 4).decode("utf-8", "ignore"))
+        if name.lower().endswith(YAML):
+            names, said = yaml_names(_text(listing, files, name))
             if names:
-                clean = {key: re.sub(r"^(\.{0,2}/)+", "", place) for key, place in said.items()}
-                return names, [(place, SPLIT_WORDS[key]) for key, place in clean.items() if place]
+                return names, list(_said_places(listing, files, said))
     for name in files.names:
         if name.lower().rpartition("/")[2] in NAMES:
-            lines = files.read(name, HEAD << 4).decode("utf-8", "ignore").splitlines()
+            lines = _text(listing, files, name).splitlines()
             return {str(number): line.strip() for number, line in enumerate(lines) if line.strip()}, []
     return {}, []
 
 
-def _whole(listing: BoxListing, files: _Files, names: Sequence[str]) -> None:
+def _said_places(
+    listing: BoxListing, files: Files, said: Sequence[tuple[str, str]]
+) -> Iterator[tuple[str, int]]:  # fmt: skip
+    for key, place in said:
+        clean = re.sub(r"^(\.{0,2}/)+", "", place.replace("\\", "/")).strip("/")
+        lists = [name for name in files.names if clean.endswith(".txt") and f"/{name}".endswith(f"/{clean}")]
+        for name in lists[:1]:  # a list of pictures
+            for line in _text(listing, files, name).splitlines():
+                picture = files.picture_of(name, line.strip())[0] if line.strip() else ""
+                if picture:
+                    yield picture, SPLIT_WORDS[key]
+        if clean and not lists:
+            yield clean, SPLIT_WORDS[key]
+
+
+def _whole(listing: BoxListing, files: Files, names: Sequence[str]) -> None:
     """COCO files and tables: one for all pictures, or one for each split."""
     for name in names:
         try:
             raw = files.read(name)
-            told = coco(raw) if listing.kind == "COCO" else table(name, text_of(raw, name))
-        except FormatError as error:
-            if len(names) == 1:
-                raise DataError(f"{printable(name)}: {error}") from None
+            told, notes = coco(raw) if listing.kind == "COCO" else table(name, text_of(raw, name))
+        except DataError as error:
             listing.entries.append(Entry(printable(name), "unreadable", str(error)))
             continue
+        listing.entries += [Entry(printable(name), "event", note) for note in notes]
         for marked in told:
             said = marked.split if marked.split >= 0 else split_of(name)
             picture, marked.split = marked.name, said
             _add(listing, files, name, marked, picture)
 
 
-def _remaining(listing: BoxListing, files: _Files, used: Sequence[str], single: bool) -> None:
+def _remaining(listing: BoxListing, files: Files, kinds: dict[str, list[str]], single: bool) -> None:
     """Pictures that nothing is said of, told twice, and files that are neither, go to the ledger."""
     seen: dict[str, Marked] = {}
     kept: list[Marked] = []
@@ -324,10 +335,15 @@ def _remaining(listing: BoxListing, files: _Files, used: Sequence[str], single: 
             words = f"{printable(marked.told)} tells boxes of it, as {printable(first.told)} does"
             listing.entries.append(Entry(printable(marked.name), "duplicate-row", words))
     listing.marked = sorted(kept, key=lambda each: each.name)
-    listing.entries += _unused(listing, files, set(used) | seen.keys(), single)
+    used = set(kinds[listing.kind])
+    others = {name: kind for kind, names in kinds.items() if kind != listing.kind for name in names}
+    for name, kind in others.items():
+        words = f"it tells boxes as {kind} does; those of the {listing.kind} files are taken"
+        listing.entries.append(Entry(printable(name), "ignored", words))
+    listing.entries += _unused(files, used | seen.keys() | others.keys(), single)
 
 
-def _unused(listing: BoxListing, files: _Files, used: set[str], single: bool) -> Iterator[Entry]:
+def _unused(files: Files, used: Collection[str], single: bool) -> Iterator[Entry]:
     pictures = set(files.pictures)
     for name in files.names:
         if name in used or name.lower().endswith(KNOWN) or "imagesets/" in name.lower():

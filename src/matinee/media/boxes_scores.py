@@ -18,17 +18,21 @@ if TYPE_CHECKING:
 
 THRESHOLDS = np.round(np.arange(0.5, 1.0, 0.05), 2)
 RECALLS = np.linspace(0, 1, 101)
+SIZES = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
+"""COCO's words for boxes by their area, in square pixels of the picture itself."""
+LOOKED_AT = 8  # pictures of each kind in the report
 SHOWN = 12  # classes whose curves are drawn
 Judged = tuple["Tensor", "Tensor", "Tensor"]
-Judge = Callable[[Any, Any, "Tensor"], Judged]
+Judge = Callable[[Any, Any, "Tensor", "Sequence[tuple[float, float]]"], Judged]
 
 
 class BoxMeter(Meter):
     """For outputs and targets that `judge` understands: it says what was found on each picture, and what is right.
 
-    judge(outputs, targets, thresholds) -> found (batch, k, 6), left, top, right, bottom, probability and class + 1, the
-    best first; right and passed over (batch, k, thresholds) bool. targets: "label" (batch, m) class + 1, 0 for none,
-    negative for regions that do not count.
+    judge(outputs, targets, thresholds, spans) -> found (batch, k, 6), left, top, right, bottom, probability and class +
+    1, the best first; right and passed over (spans, batch, k, thresholds) bool, of the boxes whose area lies in each
+    span. targets: "boxes" (batch, m, 4) and "label" (batch, m) class + 1, 0 for none, negative for regions that do not
+    count.
 
     Average precision (Everingham et al., 2010) is the mean over 101 recalls of the best precision at that recall or a
     higher one; "ap" is its mean over the overlaps .5, .55, ..., .95 and over classes (Lin et al., 2014). Classes that
@@ -51,22 +55,27 @@ class BoxMeter(Meter):
         self._classes, self._judge, self._threshold = tuple(classes), judge, threshold
 
     def collect(self, outputs: Any, batch: Batch) -> dict[str, torch.Tensor]:
-        """Of each found box: probability, class + 1, right and passed over, as bits over the overlaps; true boxes."""
+        """Of each found box: probability, class + 1, right and passed over, as bits over the overlaps; true boxes.
+
+        The last three also of the boxes of each size, with its name after theirs.
+        """
         import torch
 
         overlaps = torch.from_numpy(THRESHOLDS)
-        labels = batch.targets["label"]
-        told, right, passed = self._judge(outputs, batch.targets, overlaps.to(labels.device))
+        labels, sides = batch.targets["label"], batch.targets["boxes"]
+        spans = {"": (0.0, np.inf), **SIZES}
+        told, right, passed = self._judge(outputs, batch.targets, overlaps.to(labels.device), list(spans.values()))
         powers = 2 ** torch.arange(len(THRESHOLDS), device=told.device)
-        counts = torch.zeros(len(told), len(self._classes) + 1, device=told.device)
-        counts.scatter_add_(1, labels.clamp(min=0), torch.ones_like(labels, dtype=counts.dtype))
-        return {
-            "probability": told[..., 4],
-            "kind": told[..., 5],
-            "right": (right * powers).sum(2).float(),
-            "passed": (passed * powers).sum(2).float(),
-            "true": counts[:, 1:],
-        }
+        area = (sides[..., 2:] - sides[..., :2]).clamp(min=0).prod(-1)
+        kept = {"probability": told[..., 4], "kind": told[..., 5]}
+        for place, (name, (low, high)) in enumerate(spans.items()):
+            counted = labels.clamp(min=0) * ((area >= low) & (area <= high))
+            true = torch.zeros(len(told), len(self._classes) + 1, device=told.device)
+            true.scatter_add_(1, counted, torch.ones_like(counted, dtype=true.dtype))
+            kept["right" + name] = (right[place] * powers).sum(2).float()
+            kept["passed" + name] = (passed[place] * powers).sum(2).float()
+            kept["true" + name] = true[:, 1:]
+        return kept
 
     def names_of_scores(self) -> Sequence[str]:
         """AP first."""
@@ -92,56 +101,65 @@ class BoxMeter(Meter):
         right = told & (rows["right"] % 2 == 1)
         return told.sum(1), right.sum(1), rows["true"].sum(1)
 
-    def looked_at(self, rows: Rows, most: int) -> dict[str, Array]:
-        """Titles -> positions of pictures: those with the most mistakes, and some by lot."""
+    def worth_seeing(self, rows: Rows, most: int = LOOKED_AT) -> dict[str, Array]:
+        """Those with the most mistakes, and some by lot."""
         told, right, true = self._told(rows)
         mistakes = told - right + true - right
         worst = np.argsort(-mistakes, kind="stable")[:most]
         lot = np.random.default_rng(0).permutation(len(mistakes))[:most]
         wrong = worst[mistakes[worst] > 0]
-        return {**({"Most mistakes": wrong} if len(wrong) else {}), **({"By lot": np.sort(lot)} if len(lot) else {})}
+        return {"Pictures with the most mistakes": wrong, "Pictures by lot": np.sort(lot)}
 
     def remark(self, rows: Rows, position: int) -> str:
         """How many boxes of a picture were found, missed, and told where there is none."""
         told, right, true = (int(counts[position]) for counts in self._told(rows))
         return f"{right} of {true} found, {told - right} too many"
 
-    def _present(self, rows: Rows) -> list[int]:
-        return [int(number) for number in np.flatnonzero(rows["true"].sum(0) > 0)]
+    def _present(self, rows: Rows, size: str = "") -> list[int]:
+        return [int(number) for number in np.flatnonzero(rows["true" + size].sum(0) > 0)]
 
-    def _precisions(self, rows: Rows) -> Array:
-        """(classes that are there, thresholds): average precision of each."""
-        table = [average_precision(*self._curve(rows, kind)) for kind in self._present(rows)]
+    def _precisions(self, rows: Rows, size: str = "") -> Array:
+        """(classes that are there, thresholds): average precision of each, of boxes of one size."""
+        table = [average_precision(*self._curve(rows, kind, size)) for kind in self._present(rows, size)]
         return np.array(table).reshape(-1, len(THRESHOLDS))
 
-    def _curve(self, rows: Rows, kind: int) -> tuple[Array, Array, float]:
+    def _curve(self, rows: Rows, kind: int, size: str = "") -> tuple[Array, Array, float]:
         """Right and passed over, bool (found, thresholds), the likeliest first, and how many true boxes there are.
 
         Boxes less likely than the last one that is right at all change nothing, and are the most: they are left out.
         """
         chosen = rows["kind"] == kind + 1
-        chance, right = rows["probability"][chosen], rows["right"][chosen]
+        chance, right = rows["probability"][chosen], rows["right" + size][chosen]
         telling = chance >= chance[right > 0].min(initial=np.inf)
         order = np.argsort(-chance[telling], kind="stable")
         powers = (2 ** np.arange(len(THRESHOLDS))).astype(np.int16)
         bits = [
             (values[telling][order].astype(np.int16)[:, None] & powers) > 0
-            for values in (right, rows["passed"][chosen])
+            for values in (right, rows["passed" + size][chosen])
         ]
-        return bits[0], bits[1], float(rows["true"][:, kind].sum())
+        return bits[0], bits[1], float(rows["true" + size][:, kind].sum())
 
     def detail(self, rows: Rows) -> dict[str, Any]:
-        """Average precision and numbers of each class."""
+        """Average precision and numbers of each class, and of each size that is there."""
         table, told = self._precisions(rows), {}
         for values, kind in zip(table, self._present(rows), strict=True):
             told[self._classes[kind]] = {
                 "ap": float(values.mean()), "ap_50": float(values[0]), "boxes": int(rows["true"][:, kind].sum()),
             }  # fmt: skip
-        return {"by_class": told}
+        sizes = {}
+        for size in SIZES:
+            table = self._precisions(rows, size)
+            if len(table):
+                sizes[size] = {
+                    "ap": float(table.mean()), "ap_50": float(table[:, 0].mean()),
+                    "boxes": int(rows["true" + size].sum()),
+                }  # fmt: skip
+        return {"by_class": told, "by_size": sizes}
 
     def pieces(self, rows: Rows) -> Sequence[Piece]:
         """A table of the classes, and precision against recall of each."""
-        told = self.detail(rows)["by_class"]
+        detail = self.detail(rows)
+        told = detail["by_class"]
         cells = [(name, each["boxes"], round(each["ap_50"], 4), round(each["ap"], 4)) for name, each in told.items()]
         words = "What AP says of each class; boxes: true ones in these examples."
         curves = {}
@@ -150,7 +168,14 @@ class BoxMeter(Meter):
             recall, precision = _points(right[:, 0], passed[:, 0], true)
             curves[self._classes[kind]] = list(zip(recall.tolist(), precision.tolist(), strict=True))
         drawn = Lines(curves, "recall", "precision", "Half of both boxes together shared; each point is a probability.")
-        return [Table(("class", "boxes", "AP at .5", "AP"), cells, words), *([drawn] if curves else [])]
+        pieces: list[Piece] = [Table(("class", "boxes", "AP at .5", "AP"), cells, words)]
+        if len(detail["by_size"]) > 1:
+            sized = [
+                (name, e["boxes"], round(e["ap_50"], 4), round(e["ap"], 4)) for name, e in detail["by_size"].items()
+            ]
+            words = "By their area, as COCO does: below 32 x 32 pixels of the picture, up to 96 x 96, and above."
+            pieces.append(Table(("size", "boxes", "AP at .5", "AP"), sized, words))
+        return [*pieces, drawn] if curves else pieces
 
 
 def average_precision(right: Array, passed: Array, true: float) -> Array:

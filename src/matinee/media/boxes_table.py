@@ -38,6 +38,7 @@ from matinee.media.walking import printable
 __all__ = ["BoxRequest", "BoxTable", "changed_since", "decode_whole", "divided", "fits", "list_plain", "read_boxes"]
 
 FORMAT = 1  # of the cached folder; raised whenever what is in it changes
+MOST_CLASSES = 20_000
 STEP = 32  # pixels: both sides of stored pictures are a multiple of it
 SIDES = (320, 640)  # pixels: the longer side where the user names none, at least and at most
 TELLING = 16.0  # pixels: so wide are the smallest things to be learned, where the longer side allows it
@@ -144,7 +145,8 @@ def _load(folder: Path) -> BoxTable:
 
 def _fill(folder: Path, listing: BoxListing, request: BoxRequest, progress: Callable[[int, int], None] | None) -> None:
     names, count = [marked.name for marked in listing.marked], len(listing.marked)
-    job = Job(listing.root, names, request.shape, request.pixel_limit, str(folder), whole=True)
+    where = (listing.archive, listing.places)
+    job = Job(listing.root, names, request.shape, request.pixel_limit, str(folder), *where, whole=True)
     shape = _shape(job, listing, request)
     for name, form, kind in (("image", shape, "|u1"), ("sha256", (32,), "|u1"), ("size", (2,), "<i4")):
         make_column(folder, name, (count, *form), kind)
@@ -169,6 +171,11 @@ def _fill(folder: Path, listing: BoxListing, request: BoxRequest, progress: Call
         why = f"; the first: {first.file}: {first.reason}" if first else ""
         raise DataError(f"{printable(listing.root)}: none of {count:,} pictures has a box that can be used{why}.")
     classes = sorted({box.label for boxes in kept for box in boxes if box.label and not box.region})
+    if len(classes) > MOST_CLASSES:
+        raise DataError(
+            f"{printable(listing.root)}: {len(classes):,} classes, like {printable(classes[0])} and "
+            f"{printable(classes[1])}; at most {MOST_CLASSES:,} are learned. Is that the column of the labels?"
+        )
     _write(folder, kept, classes, good, [marked.split for marked in listing.marked])
     told = [marked.digest(digests[row].tobytes()) for row, marked in enumerate(listing.marked)]
     said = {
@@ -250,7 +257,8 @@ def divided(
 def changed_since(source: str, manifest: Mapping[str, str]) -> dict[str, list[str]]:
     """Compares pictures and what is said of them with a manifest. Raises DataError where the source cannot be read."""
     listing = listed(source)
-    job = Job(listing.root, [marked.name for marked in listing.marked], (1, 1, 1), 1, "")
+    names = [marked.name for marked in listing.marked]
+    job = Job(listing.root, names, (1, 1, 1), 1, "", listing.archive, listing.places)
     reader = Reader(job)
 
     def told(row: int) -> str:
@@ -259,8 +267,11 @@ def changed_since(source: str, manifest: Mapping[str, str]) -> dict[str, list[st
         except PictureError:
             return ""
 
-    with ThreadPoolExecutor(worker_count()) as pool:
-        now = dict(zip(job.names, pool.map(told, range(len(job.names))), strict=True))
+    try:
+        with ThreadPoolExecutor(worker_count()) as pool:
+            now = dict(zip(names, pool.map(told, range(len(names))), strict=True))
+    finally:
+        reader.close()
     return {
         "changed": [name for name, said in manifest.items() if now.get(name, "") not in ("", said)],
         "missing": [name for name in manifest if not now.get(name, "")],

@@ -5,6 +5,8 @@ A box is (left, top, right, bottom) in pixels, measured at the edges: its width 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -30,6 +32,13 @@ def overlaps(one: Tensor, other: Tensor) -> Tensor:
     both = shared(one, other)
     either = areas(one)[..., :, None] + areas(other)[..., None, :] - both
     return both / either.clamp(min=1e-9)
+
+
+def paired_overlaps(one: Tensor, other: Tensor) -> Tensor:
+    """Intersection over union of each box with the other of its place, (...), of boxes (..., 4) both."""
+    sides = torch.minimum(one[..., 2:], other[..., 2:]) - torch.maximum(one[..., :2], other[..., :2])
+    both = sides.clamp(min=0).prod(-1)
+    return both / (areas(one) + areas(other) - both).clamp(min=1e-9)
 
 
 def suppress(boxes: Tensor, kinds: Tensor, overlap: float) -> Tensor:
@@ -82,7 +91,9 @@ def _found(outputs: Tensor, most: int, overlap: float) -> Tensor:
     return torch.nn.functional.pad(told, (0, 0, 0, most - told.shape[1]))
 
 
-def matched(told: Tensor, boxes: Tensor, labels: Tensor, thresholds: Tensor) -> tuple[Tensor, Tensor]:
+def matched(
+    told: Tensor, boxes: Tensor, labels: Tensor, thresholds: Tensor, aside: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Which found boxes are right, and which count neither way, bool (batch, k, thresholds) both.
 
     Args:
@@ -91,28 +102,83 @@ def matched(told: Tensor, boxes: Tensor, labels: Tensor, thresholds: Tensor) -> 
         labels: class + 1 of each (batch, m); 0: there is none; negative: a region (a crowd, something that nobody can
             tell) in which boxes of that class count neither way.
         thresholds: overlaps from which on a box is right, (thresholds,).
+        aside: bool (batch, m), true boxes that are not asked for: what finds one counts neither way.
 
     The rule of COCO (Lin et al., 2014): in the order of their probability, each takes the true box of its class that it
-    covers best and that is not taken; what is left over and lies in a region for at least that share is passed over.
+    covers best and that is not taken. What is left over does the same with those set aside, and with regions, of which
+    it must cover that share of itself and which any number may take.
     """
+    hits, passed, _ = _matched(told, boxes, labels, thresholds, aside)
+    return hits, passed
+
+
+def mistakes(told: Tensor, boxes: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Which found boxes are wrong, bool (batch, k), and which true ones nothing found, (batch, m): half shared."""
+    hits, passed, taken = _matched(told, boxes, labels, torch.full((1,), 0.5, device=told.device), None)
+    return ~(hits | passed)[..., 0] & (told[..., 5] > 0), ~taken[:, 0] & (labels > 0)
+
+
+def _matched(
+    told: Tensor, boxes: Tensor, labels: Tensor, thresholds: Tensor, aside: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """As `matched`, and which true boxes were taken, (batch, thresholds, m)."""
     told, boxes, least = told.double(), boxes.double(), thresholds.double()[None, :, None]
+    hits = torch.zeros(len(told), told.shape[1], least.shape[1], dtype=torch.bool, device=told.device)
+    passed = torch.zeros_like(hits)
+    taken = torch.zeros(len(told), least.shape[1], boxes.shape[1], dtype=torch.bool, device=told.device)
+    if not boxes.shape[1]:
+        return hits, passed, taken
     kinds = told[..., 5].long()
     same = (kinds[:, :, None] == labels.abs()[:, None, :]) & (kinds > 0)[:, :, None]
     both = shared(told[..., :4], boxes)
     union = areas(told[..., :4])[..., None] + areas(boxes)[:, None] - both
-    cover = torch.where(same & (labels > 0)[:, None], both / union.clamp(min=1e-12), -1.0)
-    inside = both / areas(told[..., :4])[..., None].clamp(min=1e-12)
-    inside = torch.where(same & (labels < 0)[:, None], inside, -1.0).amax(2) if boxes.shape[1] else both.sum(2) - 1
-    taken = torch.zeros(len(told), least.shape[1], boxes.shape[1], dtype=torch.bool, device=told.device)
-    hits = torch.zeros(len(told), told.shape[1], least.shape[1], dtype=torch.bool, device=told.device)
+    cover = both / union.clamp(min=1e-12)
+    region = (labels < 0)[:, None]
+    apart = region if aside is None else region | aside[:, None]
+    asked = torch.where(same & ~apart, cover, -1.0)
+    share = both / areas(told[..., :4])[..., None].clamp(min=1e-12)
+    others = torch.where(same & apart, torch.where(region, share, cover), -1.0)
+    some = bool((others >= 0).any())
     numbers = torch.arange(boxes.shape[1], device=told.device)
-    for place in range(told.shape[1] if boxes.shape[1] else 0):
-        free = torch.where(taken, -1.0, cover[:, place, None, :])
-        best = free.amax(2, keepdim=True)
-        # Of equally covered ones the last: so does the published program.
-        chosen = torch.where(free == best, numbers, -1).amax(2, keepdim=True)
-        hit = best >= least
+    for place in range(_last(kinds)):
+        hit, chosen = _taking(torch.where(taken, -1.0, asked[:, place, None, :]), least, numbers)
         hits[:, place] = hit[..., 0]
-        taken |= hit & (numbers == chosen)
-    passed = ~hits & (inside[:, :, None] >= least[:, :, 0][:, None])
-    return hits, passed
+        taken |= hit & chosen
+        if some:
+            left, chosen = _taking(torch.where(taken, -1.0, others[:, place, None, :]), least, numbers)
+            left &= ~hit
+            passed[:, place] = left[..., 0]
+            taken |= left & chosen & ~region
+    return hits, passed, taken
+
+
+def judged(
+    told: Tensor, boxes: Tensor, labels: Tensor, thresholds: Tensor, spans: Sequence[tuple[float, float]]
+) -> tuple[Tensor, Tensor]:
+    """`matched` for boxes of several sizes, (spans, batch, k, thresholds) both.
+
+    spans: least and greatest area, both included, of the true boxes that are asked for. As COCO does, those of other
+    sizes are set aside, and found boxes of other sizes that find nothing count neither way.
+    """
+    size, mine = areas(boxes), areas(told[..., :4])
+    count = len(spans)
+    aside = torch.cat([(size < low) | (size > high) for low, high in spans])
+    beside = torch.cat([(mine < low) | (mine > high) for low, high in spans])[..., None]
+    told, boxes, labels = told.repeat(count, 1, 1), boxes.repeat(count, 1, 1), labels.repeat(count, 1)
+    hits, passed = matched(told, boxes, labels, thresholds, aside)
+    shape = (count, -1, *hits.shape[1:])
+    return hits.view(shape), (passed | beside & ~hits).view(shape)
+
+
+def _last(kinds: Tensor) -> int:
+    """How many places of (batch, k) there are up to the last one that is told."""
+    return int(((kinds > 0) * torch.arange(1, kinds.shape[1] + 1, device=kinds.device)).max()) if kinds.numel() else 0
+
+
+def _taking(free: Tensor, least: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """Whether the best of (batch, thresholds, m) is enough, (batch, thresholds, 1), and which it is, as a mask.
+
+    Of equally good ones the last: so does the published program.
+    """
+    best = free.amax(2, keepdim=True)
+    return best >= least, numbers == torch.where(free == best, numbers, -1).amax(2, keepdim=True)

@@ -13,9 +13,9 @@ from matinee.core.errors import DataError, SettingsError
 from matinee.core.examples import Array, Column, Examples, Ragged
 from matinee.core.meter import Meter
 from matinee.core.moment import Moment
-from matinee.core.pieces import Gallery, Picture, Piece
+from matinee.core.pieces import Gallery, Piece
 from matinee.core.progress import Progress
-from matinee.core.settings import setting
+from matinee.core.settings import answering, setting
 from matinee.core.task import Batch, Data, Task
 from matinee.media import boxes_table
 from matinee.media.boxes import usual_boxes
@@ -31,9 +31,7 @@ if TYPE_CHECKING:
 
 NEAR = 0.99  # cosine of two thumbnails; docs/decisions/near-duplicates.md has the figures behind it
 LOOK = 1024  # training pictures that statistics are computed from
-LOOKED_AT = 512  # scored pictures among which the report looks for the worst
 AT_ONCE = 2**22  # pixels that are answered for at once: features of whole batches of photographs take gigabytes
-SHOWN = 8  # pictures of each kind in the report
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +59,7 @@ class ObjectDetection(Task):
         0, "longer side in pixels at which pictures are learned (0: by the smallest things)", low=0, high=2048,
         reading=True,
     )  # fmt: skip
-    flip: str = setting(
+    mirror: str = setting(
         "auto", "how pictures are mirrored (auto: by whether a test knows which side is up)",
         choices=("auto", "none", "sideways", "both"),
     )  # fmt: skip
@@ -69,9 +67,11 @@ class ObjectDetection(Task):
     zoom: float | None = setting(None, "share by which pictures are enlarged or shrunk", low=0, high=3)
     shift: float | None = setting(None, "share of their sides by which pictures are moved", low=0, high=0.5)
     colour: float | None = setting(None, "share by which brightness, contrast and colour vary", low=0, high=0.9)
-    threshold: float = setting(0.5, "least probability of a box that is told", low=0.001, high=0.999)
-    overlap: float = setting(0.6, "share of both together from which on two boxes are one", low=0.05, high=0.95)
-    most: int = setting(100, "most boxes told of a picture", low=1, high=300)
+    threshold: float = answering(setting(0.5, "least probability of a box that is told", low=0.001, high=0.999))
+    overlap: float = answering(
+        setting(0.6, "share of both together from which on two boxes are one", low=0.05, high=0.95)
+    )
+    most: int = answering(setting(100, "most boxes told of a picture", low=1, high=300))
     pixel_limit: float = setting(
         100.0, "megapixels beyond which a picture is refused", low=0.001, high=2000, reading=True
     )
@@ -156,12 +156,12 @@ class ObjectDetection(Task):
         size = ("s" if small else "m") if self.size == "auto" else self.size
         task = dataclasses.replace(self, network=name, size=size)
         recipe = task._recipe(len(data.train))
-        flip = self.flip
-        if flip == "auto":
+        mirror = self.mirror
+        if mirror == "auto":
             turned = len(data.train) > 0 and not knows_up(data.train.array("image"), data.train.rows)
-            flip = "none" if small else "both" if turned else "sideways"
+            mirror = "none" if small else "both" if turned else "sideways"
         open_ = {f: getattr(recipe, f) for f in ("mosaic", "zoom", "shift", "colour") if getattr(self, f) is None}
-        return dataclasses.replace(task, flip=flip, **open_)
+        return dataclasses.replace(task, mirror=mirror, **open_)
 
     def _recipe(self, examples: int) -> DetectorRecipe:
         from matinee.nets.detector_recipes import recommend
@@ -203,7 +203,7 @@ class ObjectDetection(Task):
 
         if isinstance(network, Detector):
             told, right, passed = self._judged(outputs, targets, torch.tensor([0.5], device=outputs.device))
-            slope, shift = honest(told, right[..., 0], passed[..., 0], len(self.classes))
+            slope, shift = honest(told, right[0, ..., 0], passed[0, ..., 0], len(self.classes))
             with torch.no_grad():
                 network.head.get_buffer("slope").mul_(slope)
                 network.head.get_buffer("shift").mul_(slope).add_(shift)
@@ -214,19 +214,21 @@ class ObjectDetection(Task):
         The plane says how many pixels of the picture itself one pixel here stands for, and 0 where there is none: only
         so can an answer be told in the picture's own pixels.
         """
+        import torch
+
         image, size = columns["image"], columns["size"].float()
         count, height, width, channels = image.shape
-        whole = image.new_empty((count, height, width, channels + 1), dtype=size.dtype)
-        whole[..., :-1] = image
-        whole[..., :-1] /= 255
+        # Plane by plane: what is varied and what is measured afterwards runs along rows.
+        whole = image.new_empty((count, channels + 1, height, width), dtype=size.dtype)
+        torch.mul(image.permute(0, 3, 1, 2), 1 / 255, out=whole[:, :-1])
         factor = (size.new_tensor([width, height]) / size).amin(1, keepdim=True)
         inside = (size * factor).round()
         across, down = (
             size.new_tensor(range(length))[None] < inside[:, axis, None] for axis, length in enumerate((width, height))
         )
-        whole[..., -1] = (down[:, :, None] & across[:, None]) / factor[:, :, None]
+        whole[:, -1] = (down[:, :, None] & across[:, None]) / factor[:, :, None]
         targets = {"boxes": columns["boxes"].float(), "label": columns["label"].long()}
-        return Batch(whole.permute(0, 3, 1, 2), targets)
+        return Batch(whole, targets)
 
     def augment(self, batch: Batch, moment: Moment) -> Batch:
         """Zooms, shifts, mirrors, joins and recolours pictures; boxes move along."""
@@ -289,11 +291,13 @@ class ObjectDetection(Task):
 
         return found(outputs, self.most, self.overlap)
 
-    def _judged(self, outputs: Any, targets: Any, thresholds: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        from matinee.nets.boxes import matched
+    def _judged(
+        self, outputs: Any, targets: Any, thresholds: Tensor, spans: Sequence[tuple[float, float]] = ((0.0, np.inf),)
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        from matinee.nets.boxes import judged
 
         told = self._found(outputs)
-        return told, *matched(told, targets["boxes"], targets["label"], thresholds)
+        return told, *judged(told, targets["boxes"], targets["label"], thresholds, spans)
 
     def meter(self) -> Meter:
         """COCO's average precision first."""
@@ -323,7 +327,7 @@ class ObjectDetection(Task):
         """A product with the pixels around each place."""
         if self.network == "linear":
             return None
-        plain = dataclasses.replace(self, network="linear", size="m", flip="none")
+        plain = dataclasses.replace(self, network="linear", size="m", mirror="none")
         return dataclasses.replace(plain, mosaic=0.0, zoom=0.0, shift=0.0, colour=0.0)
 
     def encode_each(self, raws: Sequence[Any]) -> tuple[Tensor, Mapping[int, DataError]]:
@@ -358,35 +362,39 @@ class ObjectDetection(Task):
 
     def show(self, inputs: Tensor, outputs: Any) -> list[Piece]:
         """Each picture with the boxes found on it."""
-        return [Gallery([picture]) for picture in self._drawn(inputs, outputs, None)]
+        return self._drawn(inputs, outputs, None)
 
-    def _drawn(self, inputs: Tensor, outputs: Any, targets: Mapping[str, Tensor] | None) -> list[Picture]:
-        from matinee.media.boxes_pictures import shown
+    def show_scored(self, outputs: Any, batch: Batch) -> list[Piece]:
+        """The same with the true boxes: those that were missed, and found ones that are wrong, are called so."""
+        return self._drawn(batch.inputs, outputs, batch.targets)
 
-        pixels = (inputs.permute(0, 2, 3, 1).clamp(min=0)).float().cpu().numpy()
-        found = self._found(outputs).cpu().numpy()
-        found[found[..., 4] < self.threshold] = 0
-        true = None if targets is None else (targets["boxes"].cpu().numpy(), targets["label"].cpu().numpy())
-        return shown(pixels, found, true, self.classes)
-
-    def describe(self, network: nn.Module, examples: Examples) -> Sequence[Piece]:
-        """Pictures with their true boxes beside the found ones: those with the most mistakes, and some by lot."""
+    def _drawn(self, inputs: Tensor, outputs: Any, targets: Mapping[str, Tensor] | None) -> list[Piece]:
         import torch
 
-        from matinee.media.boxes_scores import BoxMeter
+        from matinee.media.boxes_pictures import shown
+        from matinee.nets.boxes import mistakes
 
-        chosen = np.sort(np.random.default_rng(0).permutation(len(examples))[:LOOKED_AT])
-        some, meter = examples.take(chosen), BoxMeter(self.classes, self._judged, self.threshold)
-        device = next(network.parameters()).device
-        with torch.inference_mode():
-            for batch in self.batches(some, network, 64, None):
-                meter.update(self.infer(network, batch.inputs.to(device)), batch.to(device))
-        pieces: list[Piece] = []
-        for title, positions in meter.looked_at(meter.rows(), SHOWN).items():
-            batch = self.collate(some.gather(positions)).to(device)
-            with torch.inference_mode():
-                pictures = self._drawn(batch.inputs, self.infer(network, batch.inputs), batch.targets)
-            words = [meter.remark(meter.rows(), int(position)) for position in positions]
-            named = [Picture(p.pixels, f"{w}; {p.words}") for p, w in zip(pictures, words, strict=True)]
-            pieces.append(Gallery(named, f"{title}; true boxes are white and broken"))
-        return pieces
+        pixels = (inputs.permute(0, 2, 3, 1).clamp(min=0)).float().cpu().numpy()
+        found = self._found(outputs).cpu()
+        found[found[..., 4] < self.threshold] = 0
+        boxes, labels = torch.zeros(len(found), 0, 4), torch.zeros(len(found), 0, dtype=torch.int64)
+        if targets is not None:
+            boxes, labels = targets["boxes"].cpu(), targets["label"].cpu()
+        wrong, missed = mistakes(found, boxes, labels)
+        true = boxes.numpy(), labels.numpy(), missed.numpy()
+        pictures = shown(pixels, found.numpy(), (wrong & (targets is not None)).numpy(), true, self.classes)
+        return [Gallery([picture], picture.words) for picture in pictures]
+
+    def files(self, answer: Mapping[str, Any]) -> Mapping[str, bytes]:
+        """The picture of an answer with its boxes drawn, as JPEG. Raises DataError where it is not there any more."""
+        from matinee.media.boxes_pictures import drawn_on
+
+        return {".jpg": drawn_on(answer["file"], answer["boxes"], self.classes, int(self.pixel_limit * 1e6))}
+
+    def at_once(self) -> int:
+        """Features of large pictures take gigabytes."""
+        return min(64, max(1, AT_ONCE // max(1, self.height * self.width)))
+
+    def calibrated_on(self) -> int:
+        """300 boxes of each are kept until then."""
+        return 1024
