@@ -131,6 +131,12 @@ class Task(ABC):
     0: examples as such. 1: examples, and files that say something of each (boxes, masks, times).
     """
 
+    learned: ClassVar[frozenset[str]] = frozenset()
+    """Facts that `choose` learns from the training examples: they decide how answers are found, not what examples mean,
+
+    so that data read before the training still fit the model.
+    """
+
     rivals: ClassVar[tuple[str, str]] = ("always the same answer", "linear network")
     """What `trivial` and `simplest` are, in a few words."""
 

@@ -6,8 +6,6 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-ALONE: Final = "\u2e80-\u2fff\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-"""Chinese and Japanese characters, for a regular expression: each is a word."""
 TOKENS: Final = ("13a", "zh", "char")
 """How sacreBLEU cuts texts: at blanks and marks; the same, and Chinese characters alone; every character alone."""
 

@@ -17,8 +17,8 @@ import torch
 from matinee.core.errors import MatineeError
 from matinee.core.examples import Array
 from matinee.core.meter import Meter, Rows
+from matinee.core.scripts import ALONE
 from matinee.core.task import Batch
-from matinee.media.scripts import ALONE
 from matinee.media.vocabulary import Pieces
 
 BETWEEN: Final = "\x1e"

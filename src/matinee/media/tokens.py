@@ -21,8 +21,8 @@ import numpy as np
 
 from matinee.core.errors import SettingsError
 from matinee.core.examples import Array
+from matinee.core.scripts import ALONE
 from matinee.media.encoder_folders import encoded, tokenizer_of
-from matinee.media.scripts import ALONE
 
 KINDS: Final = ("words", "characters", "both", "letters", "pieces")
 """both: words, and the text spelled behind them. letters: of sequences such as genes, where case tells nothing."""

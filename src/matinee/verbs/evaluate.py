@@ -99,7 +99,7 @@ def must_fit(data: Data, model: Model) -> None:
     What is compared are the task's facts that are words; numbers (how many there were of each) may differ.
     """
     own, theirs = to_json(model.task), to_json(data.task)
-    facts = own.keys() & theirs.keys() - rules(model.task).keys()
+    facts = own.keys() & theirs.keys() - rules(model.task).keys() - model.task.learned
     odd = [name for name in own if name in facts and own[name] != theirs[name] and _in_words([own[name], theirs[name]])]
     if type(data.task) is not type(model.task) or odd:
         name = odd[0].replace("_", " ") if odd else "task"
