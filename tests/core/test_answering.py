@@ -181,3 +181,21 @@ def test_loading_does_not_import_torchs_compiler(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code, *map(str, folders)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert isinstance(matinee.load(folders[0]), Model)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SaysTheSize(ImageClassification):
+    """Its answers tell how large the picture was before it was made to fit, and how bright what was made of it."""
+
+    def decode_for(self, outputs: Any, inputs: torch.Tensor, raws: Sequence[Any]) -> list[dict[str, Any]]:
+        told = zip(self.decode(outputs), inputs, raws, strict=True)
+        return [{**answer, "size": raw.shape, "bright": float(given.mean())} for answer, given, raw in told]
+
+
+def test_an_answer_may_depend_on_what_was_given() -> None:
+    model = some_model(SaysTheSize)
+    raws = [picture(1), b"no picture", np.ones((30, 20), np.uint8)]
+    first, error, last = (answer for batch in answered(model, raws) for _, answer in batch)
+    assert isinstance(error, DataError) and isinstance(first, dict) and isinstance(last, dict)
+    assert first["size"] == (12, 12) and last["size"] == (30, 20) and first["label"] == "b"
+    assert first["bright"] == pytest.approx(200 / 255 / 12) and last["bright"] == pytest.approx(1 / 255)

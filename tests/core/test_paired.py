@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from matinee.core.meter import Meter, Rows
+from matinee.core import meter as meters
+from matinee.core.meter import Meter, Rows, affordable, intervals
 from matinee.core.paired import chance, holm, margins
 from matinee.core.scores import ClassificationMeter
 
@@ -82,3 +83,23 @@ def test_several_p_values_are_corrected_as_published() -> None:
     assert holm([0.8, 0.7]) == [1.0, 1.0] and holm([0.04]) == [0.04]
     told = holm([math.nan, 0.02, 0.03])
     assert math.isnan(told[0]) and told[1:] == pytest.approx([0.04, 0.04])
+
+
+def test_slow_scores_are_drawn_again_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, calls = [0.0], [0]
+
+    class Slow(Means):
+        def score(self, rows: Rows) -> dict[str, float]:
+            clock[0] += 0.1
+            calls[0] += 1
+            return super().score(rows)
+
+    monkeypatch.setattr(meters.time, "process_time", lambda: clock[0])
+    rows = {"x": np.random.default_rng(0).normal(size=50)}, {"x": np.zeros(50)}
+    for draw, most in ((lambda: intervals(Slow(), rows[0]), 125), (lambda: margins(Slow(), *rows), 2 * 50)):
+        calls[0] = 0
+        draw()
+        assert most <= calls[0] < most + 10
+    calls[0] = 0
+    assert chance(Slow(), "mean", *rows) > 0 and 2 * 250 <= calls[0] < 2 * 250 + 10
+    assert affordable(1000, 100, lambda: None) == 1000 and affordable(50, 100, lambda: Slow().score(rows[0])) == 50

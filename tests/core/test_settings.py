@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from matinee.core.errors import SettingsError
 from matinee.core.settings import build, from_json, setting, to_json
+from matinee.core.task import Task
 from matinee.core.train_settings import TrainSettings
 
 
@@ -85,3 +86,15 @@ def test_advice_fills_only_what_was_left_open() -> None:
     assert (timed.epochs, timed.minutes) == (None, 2)
     both = TrainSettings().advised({"epochs": 50})
     assert both.epochs == 50 and both.minutes is not None
+
+
+def test_a_field_must_not_be_called_like_a_question_of_the_contract() -> None:
+    with pytest.raises(SettingsError, match=r"Loud: effort is a question of the contract .* another name"):
+
+        class Loud(Task):
+            effort: float = setting(1.0, "how loud")
+
+    class Quiet(Task):
+        layout: ClassVar[str] = "what it looks like"
+        valid_share: float = 0.2
+        loudness: float = 0.0

@@ -100,6 +100,7 @@ def _answers(model: Model, raws: Sequence[Any], turn: AbstractContextManager[Any
         if len(raws) == 1:
             return [(raws[0], error)]
         return [answer for raw in raws for answer in _answers(model, [raw], turn)]
+    read = [raw for place, raw in enumerate(raws) if place not in errors]
     with turn:
-        answers = iter(model.answer(inputs) if len(errors) < len(raws) else ())
+        answers = iter(model.answer(inputs, read) if read else ())
     return [(raw, errors[place] if place in errors else next(answers)) for place, raw in enumerate(raws)]

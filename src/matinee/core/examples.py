@@ -134,3 +134,10 @@ class Examples:
                 np.take(column, rows, axis=0, out=values, mode="clip")
             batch[name] = torch.from_numpy(values)
         return batch
+
+
+def near(columns: Mapping[str, torch.Tensor], device: torch.device) -> Mapping[str, torch.Tensor]:
+    """Gathered columns where a GPU can collate them: as stored they are fewer bytes to move, and nobody waits."""
+    if device.type != "cuda":
+        return columns
+    return {name: column.pin_memory().to(device, non_blocking=True) for name, column in columns.items()}

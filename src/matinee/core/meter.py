@@ -7,8 +7,9 @@ be computed by drawing the rows again.
 from __future__ import annotations
 
 import math
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from matinee.core.task import Batch
 
 FEW = 10  # examples: of fewer nothing is said to be sure
+SECONDS = 15.0  # of a processor, within which rows are drawn again for an interval or a test
+LEAST = 100  # draws of an interval, however long they take
 Array = np.ndarray[Any, Any]
 Rows = Mapping[str, Array]
 
@@ -122,6 +125,25 @@ def wilson(share: float, count: int) -> tuple[float, float]:
     return (0.0 if share == 0 else low), (1.0 if share == 1 else high)  # exact where rounding is not
 
 
+def affordable(draws: int, least: int, score: Callable[[], object], seconds: float = SECONDS) -> int:
+    """So many draws, or as many halves of them as it takes to score them all within the seconds; `least` at least.
+
+    By the time of the processor, which does not depend on what else a machine does; the first call may load much, so
+    that where it is slow a second one is believed.
+    """
+    if draws * (each := _cost(score)) > seconds:
+        each = min(each, _cost(score))
+    while draws > least and draws * each > seconds:
+        draws = max(least, draws // 2)
+    return draws
+
+
+def _cost(score: Callable[[], object]) -> float:
+    began = time.process_time()
+    score()
+    return time.process_time() - began
+
+
 def intervals(meter: Meter, rows: Rows, *, draws: int = 1000, seed: int = 0) -> dict[str, Score]:
     """Each score with a 95 % interval: Wilson for shares, else the percentile bootstrap over examples (Efron, 1979).
 
@@ -132,7 +154,7 @@ def intervals(meter: Meter, rows: Rows, *, draws: int = 1000, seed: int = 0) -> 
     count = len(next(iter(rows.values()))) if rows else 0
     if count == 0:
         return {name: Score(math.nan, math.nan, math.nan) for name in values}
-    draws = max(100, min(draws, 20_000_000 // count))
+    draws = affordable(max(LEAST, min(draws, 20_000_000 // count)), LEAST, lambda: meter.score(rows))
     generator = np.random.default_rng(seed)
     drawn: dict[str, list[float]] = {name: [] for name in values if name not in meter.proportions}
     gaps = meter.gaps(rows)

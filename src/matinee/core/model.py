@@ -101,17 +101,18 @@ class Model:
             answers.append(answer)
         return answers
 
-    def answer(self, inputs: torch.Tensor) -> list[dict[str, Any]]:
-        """An answer for each row of an input tensor."""
+    def answer(self, inputs: torch.Tensor, raws: Sequence[Any] | None = None) -> list[dict[str, Any]]:
+        """An answer for each row of an input tensor, made of as many raws where those are given."""
         import torch
 
         from matinee.core.runtime import machine
 
         where = machine(str(self.device), self.precision, settle=False)
         network = self.kept.form(self.network, where.precision)
+        inputs = inputs.to(where.device)
         with torch.inference_mode(), where.autocast():
-            outputs = self.task.infer(network, inputs.to(where.device))
-        return self.task.decode(outputs)
+            outputs = self.task.infer(network, inputs)
+        return self.task.decode(outputs) if raws is None else self.task.decode_for(outputs, inputs, raws)
 
     def save(self, folder: str | Path) -> Path:
         """Write the bundle; one that lies there already is replaced in one step. Raises MatineeError."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from matinee.core.meter import FEW, Array, Meter, Rows, Score
+from matinee.core.meter import FEW, LEAST, Array, Meter, Rows, Score, affordable
 
 SURE = 0.05  # a difference that luck alone brings less often is called sure
 DRAWS = 5000  # of the test, where the examples are few enough
+TELLING = 250  # draws of it that are made however long they take: fewer could not tell what is sure
 
 
 def margins(meter: Meter, one: Rows, other: Rows, *, draws: int = 200, seed: int = 0) -> dict[str, Score]:
@@ -20,12 +22,12 @@ def margins(meter: Meter, one: Rows, other: Rows, *, draws: int = 200, seed: int
     2004), so that examples which are hard for both widen nothing. The interval is the normal one of the draws' spread.
     """
     count, names, generator = _count(one), meter.names_of_scores(), np.random.default_rng(seed)
-    drawn = []
-    for _ in range(_affordable(draws, one)):
+    drawn, value_of = [], functools.partial(_ahead, meter, one, other)
+    for _ in range(affordable(_fitting(draws, one), LEAST // 2, value_of)):
         pick = generator.integers(0, count, count)
         drawn.append(_ahead(meter, *({key: column[pick] for key, column in rows.items()} for rows in (one, other))))
     found = {}
-    for name, value in _ahead(meter, one, other).items():
+    for name, value in value_of().items():
         finite = np.array([each[name] for each in drawn if math.isfinite(each[name])])
         half = 1.959963984540054 * float(finite.std()) if len(finite) else math.nan
         if count < FEW:  # so few drawn again show no spread where there is one
@@ -47,7 +49,7 @@ def chance(meter: Meter, name: str, one: Rows, other: Rows, *, draws: int = DRAW
     seen, places = abs(_ahead(meter, one, other)[name]), np.arange(count)
     if math.isnan(seen):
         return math.nan
-    draws, extreme = _affordable(draws, one), 0
+    draws, extreme = affordable(_fitting(draws, one), TELLING, functools.partial(_ahead, meter, one, other)), 0
     for _ in range(draws):
         side = generator.integers(0, 2, count)
         mine, theirs = ({key: rows[of, places] for key, rows in both.items()} for of in (side, 1 - side))
@@ -76,6 +78,6 @@ def _count(rows: Rows) -> int:
     return len(column)
 
 
-def _affordable(draws: int, rows: Rows) -> int:
+def _fitting(draws: int, rows: Rows) -> int:
     """Fewer draws where each of them has more to score: from 40,000 numbers on, and a quarter at least."""
     return max(draws // 4, min(draws, 40_000 * draws // max(1, sum(column.size for column in rows.values()))))

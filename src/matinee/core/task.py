@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from hashlib import blake2b, sha256
+from dataclasses import dataclass, field, fields, is_dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from matinee.core.batch import Batch as Batch  # asked for here by those who write tasks
-from matinee.core.errors import DataError
-from matinee.core.examples import Array, Examples
+from matinee.core.duplicates import byte_prints
+from matinee.core.errors import DataError, SettingsError
+from matinee.core.examples import Array, Examples, near
 from matinee.core.ledger import Entry
 from matinee.core.meter import Meter
 from matinee.core.moment import Moment
@@ -123,6 +125,18 @@ class Task(ABC):
     )
     split_seed: int = setting(0, "which examples fall into which share", low=0, high=2**31 - 1, reading=True)
 
+    def __init_subclass__(cls) -> None:
+        """Raises SettingsError for a field whose name is a question's: it would answer in its place."""
+        super().__init_subclass__()
+        above = cls.__mro__[1:]
+        known = {f.name for kind in above if is_dataclass(kind) for f in fields(kind)}
+        own = {name for name, kind in inspect.get_annotations(cls).items() if "ClassVar" not in str(kind)}
+        for name in sorted(own & {name for kind in above for name in vars(kind)} - known):
+            raise SettingsError(
+                f"{cls.__module__}.{cls.__qualname__}: {name} is a question of the contract (docs/contract.md), so a "
+                "setting or fact cannot be called so. Give it another name."
+            )
+
     # -- what every task must say
 
     @classmethod
@@ -171,6 +185,10 @@ class Task(ABC):
         """Outputs -> what a person or program reads, one JSON object per example."""
 
     # -- what most tasks can leave alone
+
+    def decode_for(self, outputs: Any, inputs: Tensor, raws: Sequence[Any]) -> list[dict[str, Any]]:
+        """The same for raws that were read, where an answer depends on what was given: its size, words or length."""
+        return self.decode(outputs)
 
     def files(self, answer: Mapping[str, Any]) -> Mapping[str, bytes]:
         """What `predict --out` writes of an answer of `decode`: ending of a file's name (".mid") -> its content."""
@@ -225,7 +243,7 @@ class Task(ABC):
         for first in range(start * size, min(stop, len(positions)), size):
             chosen = positions[first : first + size]
             columns = examples.gather(chosen, positions[first + size : first + 2 * size])
-            batch = self.collate(_near(columns, device))
+            batch = self.collate(near(columns, device))
             yield Batch(batch.inputs, batch.targets, torch.from_numpy(examples.rows[chosen]))
 
     def at_once(self) -> int:
@@ -264,7 +282,7 @@ class Task(ABC):
 
         Default: equal bytes only.
         """
-        return _byte_prints(examples), 0.999
+        return byte_prints(examples), 0.999
 
     def advice(self, examples: int) -> dict[str, Any]:
         """Good training settings for this task's network with so many examples, where the user says nothing.
@@ -358,21 +376,3 @@ class Task(ABC):
     def changes(self, source: str, manifest: Mapping[str, str]) -> dict[str, list[str]]:
         """The source's files that are "changed", "missing" or "new" since the manifest was written."""
         return {"changed": [], "missing": [], "new": []}
-
-
-def _near(columns: Mapping[str, Tensor], device: torch.device) -> Mapping[str, Tensor]:
-    """Gathered columns where a GPU can collate them: as stored they are fewer bytes to move, and nobody waits."""
-    if device.type != "cuda":
-        return columns
-    return {name: column.pin_memory().to(device, non_blocking=True) for name, column in columns.items()}
-
-
-def _byte_prints(examples: Examples) -> Array:
-    prints = np.empty((len(examples), 16), np.float32)
-    for i in range(len(examples)):
-        digest = blake2b(digest_size=64)
-        for values in examples.columns.values():
-            digest.update(np.ascontiguousarray(values[int(examples.rows[i])]).tobytes())
-        prints[i] = np.frombuffer(digest.digest(), np.uint32).astype(np.float32) - 2.0**31
-    units: Array = prints / np.linalg.norm(prints, axis=1, keepdims=True)
-    return units

@@ -54,7 +54,8 @@ def data_of(
     if not any(map(len, parts)):
         raise DataError(f"every pair is too long; the first: {entries[-1].reason}")
     given = frozenset(NAMES[split] for split in set(pairs.splits) if split in NAMES)
-    facts = {"pairs": f"{len(pairs.names):,}", "direction": pairs.direction, "folder": Path(source).name}
+    ways = {"direction": pairs.direction} if pairs.direction else {}
+    facts = {"pairs": f"{len(pairs.names):,}", **ways, "folder": Path(source).name}
     train, valid, test = parts
     origin = Origin(source, pairs.manifest(), pairs.names, tuple(entries), given, facts)
     return Data(task, train, valid, test, origin)
