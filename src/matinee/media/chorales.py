@@ -60,7 +60,9 @@ def _parsed(music21: Any, grid: int, longest: int, told: Callable[[int, int], No
         ]
         frames = max((note.start + note.length for note in notes), default=0)
         if frames > longest:
-            pieces.entries.append(Entry(str(name), "truncated", f"all behind its first {longest:,} frames (--longest)"))
+            pieces.entries.append(
+                Entry(str(name), "event", f"all behind its first {longest:,} frames is left out (--longest)")
+            )
         pieces.add(f"{place}. {name}", -1, roll_of(notes, min(frames, longest)), sha256(path.read_bytes()).hexdigest())
         told(place, len(names))
     return pieces

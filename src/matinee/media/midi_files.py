@@ -14,6 +14,7 @@ from matinee.core.examples import Array
 from matinee.media.piano_rolls import KEYS, LOWEST, Note, roll_of
 
 BYTE_LIMIT: Final = 16 << 20
+NO_NOTE: Final = "there is no note in it"
 TICKS: Final = 480
 """Of a quarter note in files that are written."""
 VELOCITY: Final = 80
@@ -53,12 +54,12 @@ def read_midi(raw: bytes, grid: int, longest: int) -> tuple[Array, list[str]]:
         notes[:2] += _whole(before[1].max(initial=0), grid)
     begin, end, pitch = np.concatenate([notes for notes, _ in found], 1)
     if not len(begin):
-        raise DataError("there is no note in it" + (", only drums" if drums else " that begins and ends"))
+        raise DataError(NO_NOTE + (", only drums" if drums else " that begins and ends"))
     inside = (pitch >= LOWEST) & (pitch < LOWEST + KEYS)
     if not inside.all():
         remarks.append(f"{int((~inside).sum()):,} notes outside the 88 keys are left out")
     if not inside.any():
-        raise DataError("there is no note in it but outside the 88 keys of a piano")
+        raise DataError(f"{NO_NOTE} but outside the 88 keys of a piano")
     begin, end, pitch = begin[inside], end[inside], pitch[inside]
     silence = begin.min() // grid * grid  # what begins on a beat still does
     begin, end = begin - silence, end - silence

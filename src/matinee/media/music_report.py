@@ -34,16 +34,21 @@ def composed_pieces(
 ) -> list[Piece]:
     """Players and figures for the report.
 
-    rolls: pieces that were composed from nothing, uint8 (frames, 88); drawn: each as a player. examples: those that
-    the model was scored on; their columns hold what it learned from, too. terms: frames to a quarter note, whether
-    holds are told, quarter notes a minute.
+    rolls: pieces that were composed from nothing, uint8 (frames, 88); drawn: some of them as players. examples: those
+    that the model was scored on; their columns hold what it learned from, too. terms: frames to a quarter note,
+    whether holds are told, quarter notes a minute.
     """
     grid, holds, _ = terms
     column = examples.ragged("cells")
     here = set(examples.rows.tolist())
     others = [column[row] for row in range(len(column)) if row not in here][:SEARCHED]
     real = [column[int(row)][: len(rolls[0])] for row in examples.rows[:REAL]]
-    pieces: list[Piece] = [Text(f"{len(rolls)} pieces that it composed from nothing, drawn as it answers:")]
+    pieces: list[Piece] = [
+        Text(
+            f"Some of {len(rolls)} pieces that it composed from nothing. Time goes to the right, pitch upwards, with a "
+            "line for every C; the redder a frame, the more it surprised the model."
+        )
+    ]
     pieces += drawn
     return [*pieces, _compared(rolls, real, others, grid, holds), *_histograms(rolls, real, grid, holds)]
 

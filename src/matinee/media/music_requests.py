@@ -48,7 +48,7 @@ def listed(places: Sequence[str]) -> Iterable[str]:
         if place.strip().lower() == NEW:
             found.append(f"{NEW} {count}" if count else NEW)
             count += 1
-        elif not place.lstrip().startswith("{") and Path(place).is_dir():
+        elif place.strip() and not place.lstrip().startswith("{") and Path(place).is_dir():
             inside = walk(place)
             names = sorted((name for name in inside.names if name.lower().endswith(MIDI)), key=natural)
             others = [name for name in inside.names if not name.lower().endswith(MIDI)]

@@ -20,7 +20,7 @@ from matinee.core.examples import Array
 from matinee.core.ledger import Entry
 from matinee.core.splits import TEST, TRAIN, VALID, Splits, divide, equal_rows, remembered
 from matinee.media.mat_files import HEADER, begins_like_one, read_mat
-from matinee.media.midi_files import BYTE_LIMIT, read_midi
+from matinee.media.midi_files import BYTE_LIMIT, NO_NOTE, read_midi
 from matinee.media.piano_rolls import HELD, KEYS, LOWEST, SILENT, STRUCK, roll_of_pitches, sounding, without_holds
 from matinee.media.picture_listing import SPLIT_WORDS
 from matinee.media.text_prints import prints_of
@@ -171,7 +171,8 @@ def _add_file(pieces: Pieces, path: Path, name: str, split: int, longest: int) -
     except DataError as error:
         if "pip install" in str(error):
             raise
-        pieces.entries.append(Entry(printable(name), "empty" if str(error) == EMPTY else "unreadable", str(error)))
+        kind = "empty" if str(error) == EMPTY or str(error).startswith(NO_NOTE) else "unreadable"
+        pieces.entries.append(Entry(printable(name), kind, str(error)))
         return
     if remarks:
         pieces.entries.append(Entry(printable(name), "event", "; ".join(remarks)))
@@ -242,7 +243,7 @@ def _of_json(path: Path, grid: int | None, longest: int) -> Pieces:
                 continue
             beyond = sum(not LOWEST <= pitch < LOWEST + KEYS for frame in pitches for pitch in frame)
             if beyond:
-                pieces.entries.append(Entry(name, "event", f"left out of it: {beyond:,} notes outside the 88 keys"))
+                pieces.entries.append(Entry(name, "event", f"{beyond:,} notes outside the 88 keys are left out"))
             _add_roll(pieces, name, SPLIT_WORDS[split.lower()], roll_of_pitches(pitches[: longest + 1]), longest)
     return pieces
 
@@ -258,7 +259,7 @@ def _pitches(frames: Any) -> list[list[int]] | None:
 
 def _add_roll(pieces: Pieces, name: str, split: int, roll: Array, longest: int) -> None:
     if len(roll) > longest:
-        pieces.entries.append(Entry(name, "truncated", f"all behind its first {longest:,} frames (--longest)"))
+        pieces.entries.append(Entry(name, "event", f"all behind its first {longest:,} frames is left out (--longest)"))
         roll = roll[:longest]
     pieces.add(name, split, roll, sha256(roll.tobytes()).hexdigest())
 

@@ -23,7 +23,7 @@ from matinee.nets.composers import (
     sounds,
 )
 
-AT_ONCE: Final = 16_384
+AT_ONCE: Final = 8192
 """Frames of four voices that are scored at once: more would need much memory and be no faster."""
 WRITTEN: Final = 65_536
 """Frames that are written at once, in all ways."""

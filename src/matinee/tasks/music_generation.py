@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matinee.nets.composers import RollShape
     from matinee.nets.composing import Manner
 
-COMPOSED = 4  # pieces that the report shows
+COMPOSED, SHOWN = 16, 4  # pieces that the report compares with real ones, and shows
 HEARD = 128  # frames of each
 FEW = 6000  # frames: fewer are learned by a short training
 LITTLE = 50_000  # quarter notes: fewer are learned with much dropout
@@ -50,6 +50,7 @@ class MusicGeneration(Task):
         "  JSB_Chorales.mat, jsb-chorales-16th.json  piano rolls with their splits"
     )
     samples: ClassVar[Mapping[str, str]] = music_sources.SAMPLES
+    asked: ClassVar[str] = "new FILE.mid --out FOLDER"
 
     holds: bool = False
     most: int = 0
@@ -350,8 +351,9 @@ class MusicGeneration(Task):
         asked = torch.from_numpy(np.broadcast_to(opened[:, None, None], (COMPOSED, frames, KEYS)).copy())
         with torch.inference_mode():
             written = self.infer(network, asked.to(device))
-        rolls = list(written[0].cpu().numpy())
-        return composed_pieces(rolls, self.show(asked, written), examples, (self.grid or 1, self.holds, self.tempo))
+        rolls, some = list(written[0].cpu().numpy()), [each[:SHOWN] for each in written]
+        drawn = self.show(asked[:SHOWN], some)
+        return composed_pieces(rolls, drawn, examples, (self.grid or 1, self.holds, self.tempo))
 
     def inputs(self, places: Sequence[str]) -> Iterable[Any]:
         """ "new", MIDI files, folders of them, and requests in JSON."""
