@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import runpy
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from matinee.core.errors import DataError, SettingsError
 from matinee.core.progress import Progress
 from matinee.core.quick import Quick
 from matinee.core.task import Batch
+from matinee.media import mask_reading
 from matinee.media.mask_classes import VOID
 from matinee.nets.mask_losses import PixelLoss, thinned
 from matinee.nets.tiled import tiled
@@ -303,6 +305,38 @@ def test_a_mirror_image_is_asked_too() -> None:
     with torch.no_grad():
         one, other = task.infer(network, pictures), task.infer(network, pictures.flip(3))
     assert torch.allclose(one, other.flip(3), atol=1e-5)
+
+
+def test_many_pairs_are_read_by_processes_as_few_are_by_threads(
+    roads: Path, quiet: Progress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (roads / "valannot" / "041.png").write_bytes(b"no mask")
+    few = read(roads, quiet)
+    monkeypatch.setattr(mask_reading, "FEW", 1)
+    monkeypatch.setenv("MATINEE_CACHE", str(roads.parent / "other"))
+    many = read(roads, quiet)
+    assert many.task == few.task and many.origin.entries == few.origin.entries and len(many.origin.entries) == 1
+    for name in ("image", "mask", "sha256", "size", "numbers"):
+        rows = few.train.rows
+        assert np.array_equal(few.train.columns.get(name, rows)[:], many.train.columns.get(name, rows)[:])
+
+
+def test_the_example_of_the_road_ahead_runs_as_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = Path(__file__).parents[2] / "docs" / "tasks" / "segmentation.md"
+    (tmp_path / "ahead.py").write_text(page.read_text("utf-8").split("```python\n")[1].split("```")[0], "utf-8")
+    Image.fromarray(scene(1)[0]).save(tmp_path / "street.jpg")
+    monkeypatch.chdir(tmp_path)
+    toy = replace(Segmentation().toy().task, channels=3, height=36, width=48, network="constant")
+    for classes in (("Road", "Car", "Bicyclist", "Pedestrian"), ("Car", "Road", "Bicyclist", "Pedestrian")):
+        task = replace(toy, classes=classes, ids=(0, 1, 2, 3), colours=("#000000",) * 4, shares=(0.25,) * 4)
+        network = task.build().eval()
+        with torch.no_grad():
+            network.get_parameter("logits")[0] = 1  # the first class everywhere
+        matinee.Model(task, network).save(tmp_path / "runs" / "camvid-1")
+        runpy.run_path("ahead.py")
+    assert capsys.readouterr().out.splitlines() == ["(0.0, None)", "(1.0, 0.0)"]
 
 
 def test_the_loss_is_that_of_the_pixels_in_the_middle() -> None:

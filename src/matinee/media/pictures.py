@@ -365,11 +365,12 @@ def _lab_to_rgb(values: np.ndarray[Any, Any]) -> Pixels:
 def explain(raw: Raw, error: BaseException) -> PictureError:
     """What is wrong with a picture, in a reader's words, where decoding it raised one of BROKEN."""
     words = " ".join(str(error).split())[:200] or type(error).__name__
+    unknown = isinstance(error, UnidentifiedImageError)  # its words name an object in memory
     if isinstance(error, MemoryError):
         return PictureError("oversized", "there is not enough memory to decode it")
     if isinstance(raw, bytes) and (_cut_short(raw) or any(word in words.lower() for word in _CUT_WORDS)):
-        return PictureError("truncated", f"the file ends too early ({words})")
-    if isinstance(error, UnidentifiedImageError):
+        return PictureError("truncated", "the file ends too early" + ("" if unknown else f" ({words})"))
+    if unknown:
         return PictureError(
             "unreadable", "it is no JPEG, PNG, WebP, GIF, BMP, TIFF or PGM/PPM picture, or a broken one"
         )
