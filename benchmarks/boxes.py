@@ -34,7 +34,8 @@ def figures(run_folder: Path, result: dict[str, Any], settings: tuple[str, ...])
         "scores": {
             name: [round(score[key], 4) for key in ("value", "low", "high")] for name, score in scores["scores"].items()
         },
-        "by_class": scores["by_class"],
+        "classes": scores["classes"],
+        "sizes": scores["sizes"],
         "rivals": scores["baselines"],
         "epochs": result["epochs"],
         "train_seconds": round(result["train_seconds"], 1),

@@ -85,7 +85,7 @@ def test_average_precision_is_the_published_one(crowds: bool) -> None:
     meter = BoxMeter(CLASSES, judge, 0.5)
     meter.update(found, batch)
     scores = meter.score(meter.rows())
-    sizes = {name: each["ap"] for name, each in meter.detail(meter.rows())["by_size"].items()}
+    sizes = {name: each["ap"] for name, each in meter.detail(meter.rows())["sizes"].items()}
     for name, value in published(found, batch).items():
         assert {**scores, "large": -1, **sizes}[name] == pytest.approx(value, abs=1e-6), name
     assert set(sizes) == {"small", "medium"} and len(meter.pieces(meter.rows())) == 3
@@ -107,8 +107,8 @@ def test_what_is_told_is_counted() -> None:
     assert meter.remark(
         rows, 0
     ) == "1 of 1 found, 1 too many" and "Pictures with the most mistakes" in meter.worth_seeing(rows)
-    assert meter.detail(rows)["by_class"]["cat"]["ap_50"] == pytest.approx(1.0)
-    assert set(meter.detail(rows)["by_class"]) == {"cat", "dog"}  # nobody drew an owl
+    assert meter.detail(rows)["classes"]["cat"]["ap_50"] == pytest.approx(1.0)
+    assert set(meter.detail(rows)["classes"]) == {"cat", "dog"}  # nobody drew an owl
 
 
 def test_scores_without_any_box_are_zero_and_intervals_hold_them() -> None:

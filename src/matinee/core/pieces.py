@@ -64,10 +64,14 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Picture:
-    """An image, uint8 (height, width) or (height, width, 1 or 3), with words under it."""
+    """An image, uint8 (height, width) or (height, width, 1 or 3), with words under it.
+
+    detailed: there are lines and words on it that must be told, so it is shown large.
+    """
 
     pixels: np.ndarray[Any, Any]
     words: str = ""
+    detailed: bool = False
 
 
 @dataclass(frozen=True)

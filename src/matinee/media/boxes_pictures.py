@@ -63,7 +63,7 @@ def shown(
         ]
         numbers = np.bincount([each.kind for each in told], minlength=len(classes))
         words = [f"{number} {name}" for number, name in zip(numbers, classes, strict=True) if number]
-        pictures.append(Picture(draw(pixels, told, known), ", ".join(words) or "nothing found"))
+        pictures.append(Picture(draw(pixels, told, known), ", ".join(words) or "nothing found", True))
     return pictures
 
 
@@ -97,7 +97,8 @@ def draw(pixels: Array, found: Sequence[Drawn], true: Sequence[Drawn] = ()) -> A
     """
     factor = max(1, math.ceil(LEAST_SIDE / max(pixels.shape[:2])))
     colour = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
-    image = Image.fromarray(np.ascontiguousarray(colour.repeat(factor, 0).repeat(factor, 1)))
+    height, width = colour.shape[:2]
+    image = Image.fromarray(np.ascontiguousarray(colour)).resize((factor * width, factor * height))
     _mark(image, found, true, factor, 1.0)
     return np.asarray(image)
 
@@ -105,7 +106,7 @@ def draw(pixels: Array, found: Sequence[Drawn], true: Sequence[Drawn] = ()) -> A
 def _mark(image: Image.Image, found: Sequence[Drawn], true: Sequence[Drawn], factor: int, size: float) -> None:
     """Draws on the picture, which is `factor` times as large as the boxes say; with size 1, lines are of 2 pixels."""
     pen, line = ImageDraw.Draw(image), max(1, round(2 * size))
-    font = ImageFont.load_default(round(11 * size))
+    font = ImageFont.load_default(round(12 * size))
     for each in found:
         left, top, right, bottom = (side * factor for side in each.box)
         pen.rectangle((left, top, max(left, right), max(top, bottom)), outline=_shade(each), width=line)
@@ -114,7 +115,7 @@ def _mark(image: Image.Image, found: Sequence[Drawn], true: Sequence[Drawn], fac
     # Words last, so that no line goes through them; the likeliest of all, for it stands first.
     for each, shade in (*((one, (0, 0, 0)) for one in true), *((one, _shade(one)) for one in reversed(found))):
         if each.words:
-            at = (each.box[0] * factor, max(0.0, each.box[1] * factor - 13 * size))
+            at = (each.box[0] * factor, max(0.0, each.box[1] * factor - 14 * size))
             words = each.words.encode("latin-1", "backslashreplace").decode("latin-1")  # all that the font can write
             pen.rectangle(pen.textbbox(at, words, font), fill=shade)
             pen.text(at, words, (255, 255, 255), font)

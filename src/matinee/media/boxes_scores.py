@@ -154,12 +154,12 @@ class BoxMeter(Meter):
                     "ap": float(table.mean()), "ap_50": float(table[:, 0].mean()),
                     "boxes": int(rows["true" + size].sum()),
                 }  # fmt: skip
-        return {"by_class": told, "by_size": sizes}
+        return {"classes": told, "sizes": sizes}
 
     def pieces(self, rows: Rows) -> Sequence[Piece]:
         """A table of the classes, and precision against recall of each."""
         detail = self.detail(rows)
-        told = detail["by_class"]
+        told = detail["classes"]
         cells = [(name, each["boxes"], round(each["ap_50"], 4), round(each["ap"], 4)) for name, each in told.items()]
         words = "What AP says of each class; boxes: true ones in these examples."
         curves = {}
@@ -169,10 +169,8 @@ class BoxMeter(Meter):
             curves[self._classes[kind]] = list(zip(recall.tolist(), precision.tolist(), strict=True))
         drawn = Lines(curves, "recall", "precision", "Half of both boxes together shared; each point is a probability.")
         pieces: list[Piece] = [Table(("class", "boxes", "AP at .5", "AP"), cells, words)]
-        if len(detail["by_size"]) > 1:
-            sized = [
-                (name, e["boxes"], round(e["ap_50"], 4), round(e["ap"], 4)) for name, e in detail["by_size"].items()
-            ]
+        if len(detail["sizes"]) > 1:
+            sized = [(name, e["boxes"], round(e["ap_50"], 4), round(e["ap"], 4)) for name, e in detail["sizes"].items()]
             words = "By their area, as COCO does: below 32 x 32 pixels of the picture, up to 96 x 96, and above."
             pieces.append(Table(("size", "boxes", "AP at .5", "AP"), sized, words))
         return [*pieces, drawn] if curves else pieces

@@ -14,6 +14,7 @@ from matinee.report.words import plural, safe
 
 MOST_PICTURES = 60
 LONGEST_SIDE = 320
+DETAILED_SIDE = 640
 LONGEST_WORDS = 120
 SMALL_SIDE = 96  # up to here a person wants to see the pixels the network saw, not a blur
 LARGEST_PNG = 24_000
@@ -33,8 +34,8 @@ def address(image: Image.Image) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(bytes_.getvalue()).decode('ascii')}"
 
 
-def to_image(pixels: Pixels) -> Image.Image | None:
-    """uint8 (height, width[, 1, 3 or 4]) as an image of at most LONGEST_SIDE; None where that is not what it is."""
+def to_image(pixels: Pixels, longest: int = LONGEST_SIDE) -> Image.Image | None:
+    """uint8 (height, width[, 1, 3 or 4]) as an image, its longer side at most that; None where it is none."""
     array = np.asarray(pixels)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
@@ -42,10 +43,10 @@ def to_image(pixels: Pixels) -> Image.Image | None:
         return None
     if array.dtype != np.uint8:
         array = np.clip(np.nan_to_num(array.astype(np.float32)), 0, 255).astype(np.uint8)
-    step = max(1, max(array.shape[:2]) // (4 * LONGEST_SIDE))  # a giant is thinned before it is resampled
+    step = max(1, max(array.shape[:2]) // (4 * longest))  # a giant is thinned before it is resampled
     image = Image.fromarray(np.ascontiguousarray(array[::step, ::step]))
-    if max(image.size) > LONGEST_SIDE:
-        image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
+    if max(image.size) > longest:
+        image.thumbnail((longest, longest), Image.Resampling.LANCZOS)
     return image
 
 
@@ -57,6 +58,7 @@ def gallery(piece: Gallery) -> str:
     items = "".join(_thumbnail(picture) for picture in piece.pictures[:MOST_PICTURES])
     large = any(max(np.shape(picture.pixels)[:2], default=0) > SMALL_SIDE for picture in piece.pictures)
     kind = "pictures photographs" if large else "pictures"
+    kind += " detailed" * any(picture.detailed for picture in piece.pictures)
     left = len(piece.pictures) - MOST_PICTURES
     note = f'<p class="left-out">{plural(left, "more picture")} left out.</p>' if left > 0 else ""
     return f'<figure class="gallery">{caption}<ul class="{kind}">{items}</ul>{note}</figure>'
@@ -64,7 +66,7 @@ def gallery(piece: Gallery) -> str:
 
 def _thumbnail(picture: Picture) -> str:
     words = safe(picture.words, LONGEST_WORDS)
-    image = to_image(picture.pixels)
+    image = to_image(picture.pixels, DETAILED_SIDE if picture.detailed else LONGEST_SIDE)
     if image is None:
         return f'<li><div class="frame nothing">no picture</div><p>{words}</p></li>'
     small = ' class="crisp"' if max(image.size) <= SMALL_SIDE else ""
