@@ -24,7 +24,6 @@ from matinee.core.progress import Progress
 from matinee.core.settings import setting
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
 
     from matinee.core.model import Model
