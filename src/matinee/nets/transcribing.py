@@ -24,7 +24,7 @@ from matinee.nets.transcript_times import Laid, along, as_heard, nothing, over, 
 
 FAINT: Final = 1e-3
 """A symbol less likely than this in a frame begins no new text there."""
-LOST: Final = 1e-9
+LOST: Final = 1e-7
 """A text so much less likely than the best one is not gone on with."""
 MOST: Final = 40  # symbols of a frame that texts go on with
 PIECE: Final = 1500  # frames that are searched at once; of longer recordings, pieces cut where nothing is said
@@ -180,14 +180,14 @@ def _gone_on(
         lost = max(lost, min(ended[node] + going for node, going in lasting.items()))
     for node, (end, going) in beam.items() if likely else ():
         whole, mine = end + going, last[node]
-        inside, at_end = tree.most(node)
+        enough, at_end = tree.enough(node, lost / whole if whole > 0.0 else math.inf)
         for number, share in likely:
-            gain = (end if number == mine else whole) * share  # a repeat needs a blank between
             child = children.get((node, number))
             if child is None:
-                if gain * (at_end if number in tree.ending_words else inside) <= lost:
+                if share <= (at_end if number in tree.ending_words else enough):
                     continue
                 child = tree.grown(node, number)
+            gain = (end if number == mine else whole) * share  # a repeat needs a blank between
             lasting[child] = lasting.get(child, 0.0) + gain * tree.factor[child]
     return {node: (ended.get(node, 0.0), going) for node, going in lasting.items()}
 
@@ -200,39 +200,51 @@ class _Tree:
         self.children: dict[tuple[int, int], int] = {}
         self._parent, self.last, self._state = [0], [BLANK], [State()]
         self.factor, self.gained, self.spoken = [1.0], [0.0], [0.0]
+        self._begins = math.exp(max(0.0, settings.bonus))
+        self._gains: dict[tuple[str, int], tuple[float, float]] = {}
         self.ending_words = {
             n for n, text in enumerate(symbols) if any(letter.isspace() or stands_alone(letter) for letter in text)
         }
 
+    def enough(self, node: int, least: float) -> tuple[float, float]:
+        """How likely a symbol must be in a frame to make `least` of a beginning: within a word, and one that ends it.
+
+        What is known of a word where it ends is at most as much as its letters had cost; a symbol may begin others.
+        """
+        if self._language is None:
+            return least, least
+        cost = max(0.0, -self.settings.weight * self._state[node].spelled)
+        return least / self._begins, least / math.exp(min(cost, _LARGEST)) / self._begins**3
+
+    def _inside(self, partial: str, number: int) -> tuple[float, float]:
+        """What a symbol brings that ends no word: a factor, and ln p. Only the letters before it matter."""
+        found = self._gains.get((partial, number))
+        if found is None and self._language is not None:
+            step = self._language.step(State((), partial), self._symbols[number])
+            found = self._gains[partial, number] = self._factor(step), step.log_probability
+        return found or (1.0, 0.0)
+
+    def _factor(self, step: Step) -> float:
+        gain = self.settings.weight * step.log_probability + self.settings.bonus * step.begun
+        return math.exp(min(gain, _LARGEST))
+
     def grown(self, node: int, number: int) -> int:
         """A new beginning, longer by a symbol."""
         found = self.children[node, number] = len(self.last)
+        factor, spoken, state = 1.0, 0.0, self._state[node]
+        if self._language is not None and number in self.ending_words:
+            step = self._language.step(state, self._symbols[number])
+            factor, spoken, state = self._factor(step), step.log_probability, step.state
+        elif self._language is not None:
+            factor, spoken = self._inside(state.partial, number)
+            state = State(state.before, state.partial + self._symbols[number], state.spelled + spoken)
         self._parent.append(node)
         self.last.append(number)
-        if self._language is None:
-            self._state.append(self._state[node])
-            gain = spoken = 0.0
-        else:
-            step = self._language.step(self._state[node], self._symbols[number])
-            self._state.append(step.state)
-            spoken = step.log_probability
-            gain = self.settings.weight * spoken + self.settings.bonus * step.begun
-        self.factor.append(math.exp(min(gain, _LARGEST)))
-        self.gained.append(self.gained[node] + gain)
+        self._state.append(state)
+        self.factor.append(factor)
+        self.gained.append(self.gained[node] + math.log(factor))
         self.spoken.append(self.spoken[node] + spoken)
         return found
-
-    def most(self, node: int) -> tuple[float, float]:
-        """The largest factor that one more symbol can bring: within a word, and one that ends it.
-
-        What is known of a word where it ends is at most as much as its letters had cost.
-        """
-        if self._language is None:
-            return 1.0, 1.0
-        inside = max(0.0, self.settings.bonus)
-        cost = max(0.0, -self.settings.weight * self._state[node].spelled)
-        # A symbol can hold several words; each that it begins may bring the bonus.
-        return math.exp(inside), math.exp(min(3 * inside + cost, _LARGEST))
 
     def ending(self, node: int) -> float:
         """ln p of the text being over there."""
