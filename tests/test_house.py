@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -32,9 +33,9 @@ ALLOWED = {  # room -> rooms it may import, itself included
 BANNED_NAMES = {"utils", "helpers", "common", "base", "misc"}
 
 
-def trees() -> Iterator[tuple[Path, ast.Module]]:
-    for path in FILES:
-        yield path, ast.parse(path.read_text("utf-8"))
+@functools.cache
+def trees() -> list[tuple[Path, ast.Module]]:
+    return [(path, ast.parse(path.read_text("utf-8"))) for path in FILES]
 
 
 def room(path: Path) -> str:

@@ -17,6 +17,8 @@ from matinee.core.errors import Interrupted, SettingsError
 from matinee.core.examples import Examples
 from matinee.core.loop import Step
 from matinee.core.progress import Progress
+from matinee.core.registry import task_class
+from matinee.core.runs import Run
 from matinee.core.storage import read_json, read_tensors
 from matinee.core.task import Data, Task
 from matinee.core.watch import Watch
@@ -58,6 +60,20 @@ def same(one: Path, other: Path) -> None:
         if "history" in facts:
             rows = [[{k: v for k, v in row.items() if k not in CLOCK} for row in f["history"]] for f in (facts, others)]
             assert rows[0] == rows[1]
+
+
+def test_the_best_weights_are_written_with_the_checkpoint_that_refers_to_them(
+    quiet: Progress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy, written, put = task_class("image-classification")().toy(), list[tuple[str, int]](), Run._put
+
+    def listed(self: Run, path: Path, tensors: dict[str, Any], facts: dict[str, Any]) -> None:
+        written.append((path.stem, facts["epoch"] if path.stem == "best" else facts["best_epoch"]))
+        put(self, path, tensors, facts)
+
+    monkeypatch.setattr(Run, "_put", listed)
+    matinee.train(toy, out=tmp_path / "run", progress=quiet, epochs=5, checkpoint_steps=9_999)
+    assert [name for name, _ in written] == ["best", "latest"] and written[0][1] == written[1][1]
 
 
 @pytest.mark.parametrize("steps", [(3,), (0, 5, 9), (4, 4, 14)], ids=str)

@@ -70,6 +70,7 @@ class Run:
         self._lock: IO[str] | None = None
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
         self._writing: list[Future[None]] = []
+        self._best: tuple[dict[str, Tensor], dict[str, Any]] | None = None  # not yet on its way to the disk
 
     @staticmethod
     def create(folder: Path, settings: Mapping[str, Any]) -> Run:
@@ -189,11 +190,21 @@ class Run:
     def save(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Have the checkpoint put in place while the training goes on. Nobody may change the tensors any more."""
         self._saved = time.perf_counter()
+        self._write_best()
         self._write("latest.safetensors", tensors, facts)
 
     def keep_best(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-        """Have the best weights so far put in place. Nobody may change the tensors any more."""
-        self._write("best.safetensors", tensors, facts)
+        """Have the best weights so far put in place before the next checkpoint, which alone can ask for them.
+
+        Nobody may change the tensors any more. Were they written with every pass, a large network of short passes
+        would wait for the disk.
+        """
+        self._best = tensors, copy.deepcopy(facts)
+
+    def _write_best(self) -> None:
+        if self._best is not None:
+            (tensors, facts), self._best = self._best, None
+            self._write("best.safetensors", tensors, facts)
 
     def _write(self, name: str, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """On a thread, in order; at most one file waits for the one before it. Raises what an earlier write raised."""
@@ -214,6 +225,7 @@ class Run:
 
     def settle(self) -> None:
         """Wait until everything is in place. Raises what a write raised."""
+        self._write_best()
         while self._writing:
             self._writing.pop(0).result()
 

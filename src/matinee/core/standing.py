@@ -49,7 +49,7 @@ class Keeper(Protocol):
         """Have a checkpoint put in place; the tensors will not change any more."""
 
     def keep_best(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-        """Have the best weights so far put in place; they will not change any more."""
+        """Have the best weights so far put in place by the next checkpoint; they will not change any more."""
 
     def settle(self) -> None:
         """Wait until all is in place."""
