@@ -16,6 +16,7 @@ from matinee.media.mask_files import shrunk, upright_size
 from matinee.media.pictures import PictureError, decode, read_bytes
 
 STRENGTH = 0.55  # of the class's colour over the photograph
+LINES = 256  # of a photograph that are drawn over together
 Array = np.ndarray[Any, Any]
 
 
@@ -29,10 +30,12 @@ def palette_of(colours: Sequence[str]) -> Array:
 
 def overlay(pixels: Array, mask: Array, colours: Sequence[str]) -> Array:
     """A photograph uint8 (height, width, 1 or 3) with the colours of its classes over it."""
-    grey = pixels.astype(np.float32) if pixels.shape[2] == 3 else np.repeat(pixels, 3, 2).astype(np.float32)
-    strength = np.where(mask == VOID, 0.0, STRENGTH).astype(np.float32)[..., None]
-    laid = grey * (1 - strength) + palette_of(colours)[mask] * strength
-    drawn: Array = laid.round().clip(0, 255).astype(np.uint8)
+    drawn = np.empty((*mask.shape, 3), np.uint8)
+    shown = palette_of(colours) * np.float32(STRENGTH)
+    for top in range(0, len(mask), LINES):  # else a large photograph would be held four times as floats
+        part, numbers = pixels[top : top + LINES].astype(np.float32), mask[top : top + LINES]
+        laid = part * (1 - STRENGTH) + shown[numbers]
+        drawn[top : top + LINES] = np.where((numbers == VOID)[..., None], part, laid).round()
     return drawn
 
 
