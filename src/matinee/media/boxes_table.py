@@ -21,7 +21,7 @@ import numpy as np
 from matinee.core import cache
 from matinee.core.duplicates import groups
 from matinee.core.errors import DataError
-from matinee.core.examples import Array, Column, Ragged
+from matinee.core.examples import Array, Column, Examples, Ragged
 from matinee.core.ledger import Entry
 from matinee.core.splits import Splits, divide, equal_rows, remembered
 from matinee.core.task import Origin
@@ -252,6 +252,21 @@ def divided(
 
     words = f"{table.folder.name} {shares} ".encode()
     return remembered(sha256(words + table.good.tobytes() + rarest.tobytes()).hexdigest()[:40], find)
+
+
+def seen_of(image: Array, size: Array) -> Array:
+    """int (n, 2): width and height that pictures of their own `size` (n, 2) take of the shape they are laid into."""
+    height, width = image.shape[1:3]
+    size = np.maximum(size, 1)  # nought for pictures that could not be read
+    factor = (np.array([width, height]) / size).min(1, keepdims=True)
+    inside: Array = np.maximum(1, np.round(size * factor)).astype(np.int64)
+    return inside
+
+
+def seen(examples: Examples) -> tuple[Array, Array, Array]:
+    """Pictures, rows, and what is seen of each: what thumbnails are made of."""
+    image = examples.array("image")
+    return image, examples.rows, seen_of(image, examples.array("size"))
 
 
 def changed_since(source: str, manifest: Mapping[str, str]) -> dict[str, list[str]]:

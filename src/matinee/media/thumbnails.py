@@ -14,10 +14,16 @@ ENOUGH = 2000  # pictures that the mirror test looks at
 FLAT = 2.0  # grey levels: a thumbnail that deviates less from its mean shows nothing to compare
 
 
-def thumbnails(pictures: Array, rows: Array) -> Array:
-    """Grey thumbnails, float32 (rows, 16, 16) or smaller where the pictures are, of uint8 (n, h, w, c) pictures."""
+def thumbnails(pictures: Array, rows: Array, within: Array | None = None) -> Array:
+    """Grey thumbnails, float32 (rows, 16, 16) or smaller where the pictures are, of uint8 (n, h, w, c) pictures.
+
+    within: int (n, 2) width and height of what is seen of each, in its upper left corner; the rest is paper. The
+    thumbnails are then of that, 16 x 16 always: the paper tells nothing of a picture but its shape.
+    """
+    if within is not None:
+        return _seen(pictures, rows, within)
     height, width = pictures.shape[1:3]
-    down, across = _means(height), _means(width)
+    down, across = _means(height, min(SIDE, height)), _means(width, min(SIDE, width))
     small = np.empty((len(rows), len(down), len(across)), np.float32)
     for start in range(0, len(rows), CHUNK):
         part = pictures[rows[start : start + CHUNK]]
@@ -27,9 +33,24 @@ def thumbnails(pictures: Array, rows: Array) -> Array:
     return small
 
 
-def _means(length: int) -> Array:
-    """(SIDE, length) weights that average neighbouring pixels."""
-    side = min(SIDE, length)
+def _seen(pictures: Array, rows: Array, within: Array) -> Array:
+    small = np.empty((len(rows), SIDE, SIDE), np.float32)
+    sizes, kind = np.unique(within[rows], axis=0, return_inverse=True)
+    order = np.argsort(kind.ravel(), kind="stable")
+    for (width, height), places in zip(
+        sizes.tolist(), np.split(order, np.cumsum(np.bincount(kind.ravel()))[:-1]), strict=True
+    ):
+        down, across = _means(height, SIDE), _means(width, SIDE)
+        for start in range(0, len(places), CHUNK):
+            some = places[start : start + CHUNK]
+            part = pictures[rows[some], :height, :width]
+            grey = sum(part[..., c].astype(np.float32) for c in range(part.shape[3])) / part.shape[3]
+            small[some] = down @ grey @ across.T
+    return small
+
+
+def _means(length: int, side: int) -> Array:
+    """(side, length) weights that average neighbouring pixels."""
     edges = np.linspace(0, length, side + 1)
     pixels = np.arange(length)
     covered = np.minimum(pixels + 1, edges[1:, None]) - np.maximum(pixels, edges[:-1, None])
@@ -38,9 +59,12 @@ def _means(length: int) -> Array:
     return means
 
 
-def thumbnail_prints(pictures: Array, rows: Array) -> Array:
-    """Unit vectors (rows, pixels): thumbnails without their mean brightness and contrast; zeros where nothing shows."""
-    small = thumbnails(pictures, rows).reshape(len(rows), -1)
+def thumbnail_prints(pictures: Array, rows: Array, within: Array | None = None) -> Array:
+    """Unit vectors (rows, pixels): thumbnails without their mean brightness and contrast; zeros where nothing shows.
+
+    within: as for `thumbnails`.
+    """
+    small = thumbnails(pictures, rows, within).reshape(len(rows), -1)
     small -= small.mean(1, keepdims=True)
     length = np.linalg.norm(small, axis=1, keepdims=True)
     flat = length[:, 0] < FLAT * np.sqrt(small.shape[1])
@@ -80,8 +104,10 @@ def mirror_safe(pictures: Array, rows: Array, labels: Array, seed: int = 0) -> b
     return mirrored - chance >= 0.7 * learned
 
 
-def knows_up(pictures: Array, rows: Array, seed: int = 0) -> bool:
+def knows_up(pictures: Array, rows: Array, within: Array | None = None, seed: int = 0) -> bool:
     """Whether a linear classifier of thumbnails can tell pictures from the same ones upside down.
+
+    within: as for `thumbnails`; paper below a picture would give away which side is up.
 
     Streets and portraits have an up; cells under a microscope and land from above have none, and show as much turned
     over. With too few pictures to tell, they have one.
@@ -89,7 +115,7 @@ def knows_up(pictures: Array, rows: Array, seed: int = 0) -> bool:
     some = np.random.default_rng(seed).permutation(rows)[:ENOUGH]
     if len(some) < 20:
         return True
-    small = thumbnails(pictures, some)
+    small = thumbnails(pictures, some, within)
     truth = np.repeat([False, True], len(some))
     half = np.tile(np.arange(len(some)) % 2 == 0, 2)
     both = _features(np.concatenate((small, small[:, ::-1])))

@@ -8,8 +8,6 @@ from typing import Final
 
 SMALL_SIDE: Final = 96
 """Pixels: pictures whose longer side is no larger are learned by the small network."""
-_FEW: Final = 40
-"""Pictures: of fewer a mosaic would show the same four again and again."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +26,6 @@ class DetectorRecipe:
     clip: float = 10.0
     zoom: float = 0.0
     shift: float = 0.0
-    mosaic: float = 0.0
     colour: float = 0.0
 
 
@@ -36,7 +33,8 @@ def recommend(network: str, side: int, colours: bool, examples: int) -> Detector
     """The recipe for pictures whose longer side has so many pixels.
 
     Small pictures are learned in a few hundred steps without any variation. Photographs need many passes from scratch:
-    what is varied then decides whether the last half of them still teaches something.
+    what is varied then decides whether the last half of them still teaches something. Mosaics of four are left to who
+    asks for them: they show things at sizes that pictures do not have, and cost passes that a processor cannot spare.
     """
     if network in ("linear", "constant"):
         return DetectorRecipe(16, 5e-3, max(10, math.ceil(200 * 16 / max(1, examples))), minutes=2.0, weight_decay=0.01)
@@ -50,6 +48,5 @@ def recommend(network: str, side: int, colours: bool, examples: int) -> Detector
         average=0.998,
         zoom=0.4,
         shift=0.1,
-        mosaic=0.5 if examples >= _FEW else 0.0,
         colour=0.3 if colours else 0.2,
     )

@@ -63,7 +63,7 @@ class ObjectDetection(Task):
         "auto", "how pictures are mirrored (auto: by whether a test knows which side is up)",
         choices=("auto", "none", "sideways", "both"),
     )  # fmt: skip
-    mosaic: float | None = setting(None, "share of the pictures that are made of four", low=0, high=1)
+    mosaic: float = setting(0.0, "share of the pictures that are made of four", low=0, high=1)
     zoom: float | None = setting(None, "share by which pictures are enlarged or shrunk", low=0, high=3)
     shift: float | None = setting(None, "share of their sides by which pictures are moved", low=0, high=0.5)
     colour: float | None = setting(None, "share by which brightness, contrast and colour vary", low=0, high=0.9)
@@ -91,17 +91,17 @@ class ObjectDetection(Task):
 
     def read(self, source: str, progress: Progress) -> Data:
         """The pictures of a source, decoded once, and their boxes, with its splits or with new ones."""
-        request = boxes_table.BoxRequest(
-            (self.height, self.width, self.channels), self.picture_size, int(self.pixel_limit * 1e6)
-        )
+        shape, limit = (self.height, self.width, self.channels), int(self.pixel_limit * 1e6)
+        request = boxes_table.BoxRequest(shape, self.picture_size, limit)
         with progress.bar("reading", "pictures") as bar:
             table = boxes_table.read_boxes(source, request, bar)
+        within = boxes_table.seen_of(table.image, table.size)
         classes = self.classes or table.classes
         columns, strangers = table.numbered(classes)
         shares = (self.valid_share, self.test_share, self.split_seed)
 
         def prints(rows: Array) -> tuple[Array, float]:
-            return thumbnail_prints(table.image, rows), NEAR
+            return thumbnail_prints(table.image, rows, within), NEAR
 
         splits = boxes_table.divided(table, columns, prints, shares)
         height, width, channels = table.image.shape[1:]
@@ -158,9 +158,9 @@ class ObjectDetection(Task):
         recipe = task._recipe(len(data.train))
         mirror = self.mirror
         if mirror == "auto":
-            turned = len(data.train) > 0 and not knows_up(data.train.array("image"), data.train.rows)
+            turned = len(data.train) > 0 and not knows_up(*boxes_table.seen(data.train))
             mirror = "none" if small else "both" if turned else "sideways"
-        open_ = {f: getattr(recipe, f) for f in ("mosaic", "zoom", "shift", "colour") if getattr(self, f) is None}
+        open_ = {f: getattr(recipe, f) for f in ("zoom", "shift", "colour") if getattr(self, f) is None}
         return dataclasses.replace(task, mirror=mirror, **open_)
 
     def _recipe(self, examples: int) -> DetectorRecipe:
@@ -307,7 +307,7 @@ class ObjectDetection(Task):
 
     def fingerprint(self, examples: Examples) -> tuple[Array, float]:
         """Thumbnails without brightness and contrast."""
-        return thumbnail_prints(examples.array("image"), examples.rows), NEAR
+        return thumbnail_prints(*boxes_table.seen(examples)), NEAR
 
     def trivial(self, train: Examples) -> Model:
         """Boxes of each class's usual size, side by side, likelier where such things often are."""
