@@ -7,6 +7,7 @@ blank of connectionist temporal classification (Graves et al., 2006). Its parts 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,10 +18,11 @@ from torch.nn.functional import ctc_loss, glu, pad, scaled_dot_product_attention
 from matinee.core.errors import SettingsError
 from matinee.nets.dropping import dropped
 from matinee.nets.heard import BLANK, Heard, unsearched
+from matinee.nets.ngram_language import Language
 from matinee.nets.padding import joined
 from matinee.nets.sequences import both_ways, rotations, turned
 from matinee.nets.speech_front import Front, SpeechShape, Varied, within
-from matinee.nets.transcribing import KEPT, Search
+from matinee.nets.transcribing import KEPT, Search, beam_search, greedy
 
 NAMES: Final = ("linear", "lstm", "conformer")
 SIZES: Final = {"s": (96, 4), "m": (144, 6), "l": (256, 8)}
@@ -31,6 +33,7 @@ CHANNELS: Final = 32  # of the two convolutions before the layers
 HEAD: Final = 32  # units of one head of attention, about
 KERNEL: Final = 15  # frames that a layer's convolution sees
 CONTEXT: Final = 11  # frames that the linear network sees at once
+AT_ONCE: Final = 1920.0  # seconds that go through the network together where nothing is learned
 QUIET: Final = -30.0  # logarithm of the probability of a symbol that is out of the question
 
 
@@ -240,12 +243,6 @@ def fit(network: nn.Module, inputs: Tensor) -> None:
         network.front.deviation.copy_(total.sqrt().clamp(min=1e-3)[:, None])
 
 
-AT_ONCE: Final = 60.0
-"""Seconds of sound that go through the network together, about, where nothing is learned: memory stays small."""
-LONGEST: Final = 30.0
-"""Seconds that the network hears in one piece."""
-
-
 def in_parts(network: nn.Module, inputs: Tensor, second: float) -> Heard:
     """What the network hears in a batch, some recordings at a time, and long ones in pieces.
 
@@ -254,9 +251,21 @@ def in_parts(network: nn.Module, inputs: Tensor, second: float) -> Heard:
     if not isinstance(network, SpeechNetwork):
         told: Heard = network(inputs)
         return told
-    most = max(1, int(AT_ONCE * 32 * second) // max(1, inputs.shape[1]))
+    most = max(1, int(AT_ONCE * second) // max(1, inputs.shape[1]))
     parts: list[Heard] = [network(some) for some in torch.split(inputs, most)]
     return joined(parts) if len(parts) > 1 else parts[0]
+
+
+def searched(heard: Heard, network: nn.Module, symbols: Sequence[str], language: str, beams: int) -> Heard:
+    """The words in what was heard: the likeliest symbols of a network that still learns, then the best of beams.
+
+    language: a model of which words are likely, as `ngram_language.learn` writes it, or "".
+    """
+    search = Search.of(network.search, beams) if isinstance(network, SpeechNetwork) else Search(beams=1)
+    if search.beams == 1:
+        return greedy(heard.log_probs, heard.lengths)
+    known = Language.of(language) if language else None
+    return beam_search(heard.log_probs, heard.lengths, symbols, known, search)
 
 
 @torch.no_grad()

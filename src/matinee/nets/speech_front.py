@@ -39,8 +39,8 @@ class SpeechShape:
 
     @property
     def rows(self) -> int:
-        """Bands of what the network reads."""
-        return self.bands if self.rate or self.cepstra else self.channels
+        """Bands of what the network reads; of cepstra no more than they can tell apart."""
+        return self.bands if self.rate else min(self.bands, 2 * self.channels) if self.cepstra else self.channels
 
     @property
     def hop(self) -> int:
@@ -73,7 +73,7 @@ class Front(nn.Module):
         if shape.rate:
             self.spectra = LogMel(MelShape(shape.rate, shape.bands))
         elif shape.cepstra:
-            self.register_buffer("back", back_from_cepstra(shape.channels, shape.bands), persistent=False)
+            self.register_buffer("back", back_from_cepstra(shape.channels, shape.rows), persistent=False)
         self.register_buffer("deviation", torch.ones(shape.rows, 1))
         self.hide = Hidden(varied.hide, 0.0, STRETCHES)
 
