@@ -1,4 +1,4 @@
-"""Sentences spoken by espeak-ng, for tests of what hears them: no recording is needed, and every word's time is known."""
+"""Sentences spoken by espeak-ng, for tests of what hears them: no recording is needed; times of words are known."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ def _kept(samples: Any, count: int, events: Any) -> int:
 
 @functools.cache
 def _library() -> Any:
-    loader = pytest.importorskip("espeakng_loader", reason="espeak-ng speaks the sentences: pip install espeakng-loader")
+    loader = pytest.importorskip(
+        "espeakng_loader", reason="espeak-ng speaks the sentences: pip install espeakng-loader"
+    )
     library = ctypes.CDLL(loader.get_library_path())
     folder = str(Path(loader.get_data_path()).parent).encode()
     if library.espeak_Initialize(_SYNCHRONOUS, 0, folder, _DO_NOT_EXIT) != RATE:
