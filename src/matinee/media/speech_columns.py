@@ -20,7 +20,7 @@ from matinee.core.examples import Array, Examples, Ragged
 from matinee.core.ledger import Entry, Listed
 from matinee.core.task import Origin
 from matinee.media.picture_listing import digest, sift
-from matinee.media.sound_table import sha256_of
+from matinee.media.sound_serving import sha256_of
 from matinee.media.sounds import EXTENSIONS, SoundError, decode, is_silent
 from matinee.media.speech_frames import frames_of
 from matinee.media.speech_table import LONGEST_FILE, SpeechTable, utterance_digest

@@ -23,7 +23,7 @@ from matinee.core.examples import Array, Ragged
 from matinee.core.ledger import Entry
 from matinee.media.decoding import worker_count
 from matinee.media.picture_listing import digest
-from matinee.media.sound_table import sha256_of
+from matinee.media.sound_serving import sha256_of
 from matinee.media.sounds import SHORTEST, SoundError, decode, is_silent, needs, probe
 from matinee.media.speech_frames import frames_of
 from matinee.media.transcripts import FRAMES, Spoken, Utterance
