@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from matinee.core.batch import Batch as Batch
 from matinee.core.duplicates import byte_prints
 from matinee.core.errors import DataError, SettingsError
 from matinee.core.examples import Array, Examples, near
@@ -23,40 +24,10 @@ from matinee.core.progress import Progress
 from matinee.core.settings import setting
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
 
     from matinee.core.model import Model
     from matinee.core.watch import Watch
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What one step sees: ONE input tensor (batch, ...) and targets that only the task looks inside.
-
-    rows: which rows of the columns these are, int64 (batch,), where the batch was gathered from columns.
-    """
-
-    inputs: Tensor
-    targets: Any
-    rows: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.inputs)
-
-    def to(self, device: torch.device) -> Batch:
-        """The same batch on a device, where it may lie already."""
-        if self.inputs.device == device:
-            return self
-        return Batch(self.inputs.to(device, non_blocking=True), _moved(self.targets, device), self.rows)
-
-
-def _moved(value: Any, device: torch.device) -> Any:
-    if isinstance(value, Mapping):
-        return {k: _moved(v, device) for k, v in value.items()}
-    if isinstance(value, tuple | list):
-        return type(value)(_moved(v, device) for v in value)
-    return value.to(device, non_blocking=True)
 
 
 @dataclass(frozen=True)
