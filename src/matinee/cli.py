@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from matinee.core import registry
-from matinee.core.command import Answer, Call, Command, put
+from matinee.core.command import Answer, Call, Command, finite, put
 from matinee.core.errors import Interrupted, MatineeError, SettingsError
 from matinee.core.processes import speaks
 from matinee.core.progress import Progress
@@ -43,7 +43,7 @@ def main(words: Sequence[str] | None = None) -> int:
             answer = _dispatch(words, began)
         if answer is None:
             return 0
-        text = json.dumps(_finite(answer.value), ensure_ascii=False) if as_json else answer.text
+        text = json.dumps(finite(answer.value), ensure_ascii=False) if as_json else answer.text
         return answer.code if _put(text, as_json) else 1
     except Interrupted as error:
         if speaks():
@@ -95,17 +95,6 @@ def printable(text: str) -> str:
     """Text that the terminal's encoding can show: what it cannot is spelled out."""
     encoding = (sys.stdout and sys.stdout.encoding) or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN: null."""
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return None
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return value
 
 
 def _complain(words: str, as_json: bool) -> None:

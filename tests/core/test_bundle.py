@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -77,6 +78,19 @@ def test_equal_models_are_equal_files(good: Path, tmp_path: Path) -> None:
     for number in range(8):  # a dictionary in another order would be another file
         model.save(tmp_path / str(number))
         assert (tmp_path / str(number) / WEIGHTS).read_bytes() == (good / WEIGHTS).read_bytes()
+
+
+def test_facts_are_told_again_beside_the_same_weights(good: Path, tmp_path: Path) -> None:
+    model = load(good)
+    model.save(tmp_path / "model")
+    before = (tmp_path / "model" / WEIGHTS).stat().st_ino
+    dataclasses.replace(model, facts={**model.facts, "test": {"accuracy": 0.5}}).tell_again(tmp_path / "model")
+    again = load(tmp_path / "model")
+    assert again.facts["test"] == {"accuracy": 0.5} and again.facts["source"] == model.facts["source"]
+    assert (tmp_path / "model" / WEIGHTS).stat().st_ino == before and again.manifest == model.manifest
+    (tmp_path / "model" / f".{CONFIG}.77.part").write_text("{")  # a kill in the middle of it
+    model.save(tmp_path / "model")
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == sorted(path.name for path in good.iterdir())
 
 
 @pytest.mark.parametrize("name", [CONFIG, WEIGHTS, MANIFEST])

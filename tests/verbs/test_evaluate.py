@@ -207,8 +207,9 @@ def test_the_command_scores_again_and_tells_what_changed(
     assert {"value", "low", "high"} == set(next(iter(told["scores"].values())))
     assert told["changed"] == {"changed": [], "missing": [], "new": []}
     assert main(["evaluate", "run", "--split", "valid", "--quiet", "--json"]) == 0
-    valid = json.loads(capsys.readouterr().out)["scores"]
-    assert valid["accuracy"]["value"] == pytest.approx(trained["valid"]["accuracy"])
+    valid = json.loads(capsys.readouterr().out)
+    assert valid["scores"]["accuracy"]["value"] == pytest.approx(trained["valid"]["accuracy"])
+    assert "these examples chose among the weights" in valid["notes"][0]
 
 
 def test_new_files_do_not_turn_training_examples_into_test_examples(

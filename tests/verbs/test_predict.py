@@ -13,6 +13,7 @@ from PIL import Image
 import matinee
 from matinee.cli import main
 from matinee.core.progress import Progress
+from matinee.verbs.predict import _named
 
 
 @pytest.fixture
@@ -126,3 +127,8 @@ def test_files_of_answers_take_the_next_free_number(tmp_path: Path) -> None:
     written = [write_files(Words(), {}, tmp_path) for _ in range(2)]
     assert [[Path(name).name for name in names] for names in written] == [["1.a", "1.b"], ["3.a", "3.b"]]
     assert (tmp_path / "1.a").read_bytes() == b"one"
+
+
+def test_a_line_of_an_answer_is_json_whatever_its_numbers_are() -> None:
+    told = _named(("a.jpg", {"score": float("nan"), "range": [float("-inf"), 1.5], "label": "cat"}))
+    assert told == {"file": "a.jpg", "score": None, "range": [None, 1.5], "label": "cat"}

@@ -1,4 +1,4 @@
-"""What one step of a training, or one look of a network, is given."""
+"""Batch: what one step of a training sees, on whatever device."""
 
 from __future__ import annotations
 

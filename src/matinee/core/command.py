@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -51,6 +52,17 @@ def put(words: str) -> None:
     sys.stdout.flush()
     stream.write(raw)
     stream.flush()
+
+
+def finite(value: Any) -> Any:
+    """The same for JSON, which has no NaN and no infinity: null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {name: finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(each) for each in value]
+    return value
 
 
 def argument(help: str, *, name: str = "", many: bool = False, optional: bool = False) -> Any:

@@ -29,7 +29,6 @@ class EventMeter(Meter):
 
     proportions: ClassVar[frozenset[str]] = ClassificationMeter.proportions
     lower_is_better: ClassVar[frozenset[str]] = ClassificationMeter.lower_is_better | {"missed", "false_alarms", "cost"}
-    biased: ClassVar[frozenset[str]] = ClassificationMeter.biased
     plain: ClassVar[frozenset[str]] = ClassificationMeter.plain
     meanings: ClassVar[Mapping[str, str]] = {
         **ClassificationMeter.meanings,

@@ -36,7 +36,7 @@ class Meter(ABC):
     """Scores that are the share of examples for which something holds: they get a Wilson interval."""
     lower_is_better: ClassVar[frozenset[str]] = frozenset()
     biased: ClassVar[frozenset[str]] = frozenset()
-    """Scores that come out higher on examples drawn again than on fresh ones."""
+    """Scores that come out higher on examples drawn again than on fresh ones, and have no `gaps` that tell how much."""
 
     plain: ClassVar[frozenset[str]] = frozenset()
     """Scores that are no share of a whole, such as points, moves or areas: never told as so much of 100 %."""
@@ -59,7 +59,7 @@ class Meter(ABC):
         """The names that `score` gives, the selecting one first."""
 
     def gaps(self, rows: Rows) -> dict[str, Array]:
-        """Name of a biased score -> the numbers whose sizes add up to it, as far as there are such."""
+        """Name of a score that is a sum of sizes, too high by chance alone -> the numbers whose sizes add up to it."""
         return {}
 
     def detail(self, rows: Rows) -> dict[str, Any]:

@@ -139,13 +139,20 @@ class Model:
     def _write(self, folder: Path) -> None:
         write_tensors(folder / "model.safetensors", self.network.state_dict(), {})
         write_json(folder / "manifest.json", {"files": dict(self.manifest), "held_back": sorted(self.held_back)})
+        self._tell(folder, {name: sha256_of(folder / name) for name in ("model.safetensors", "manifest.json")})
+
+    def tell_again(self, folder: Path) -> None:
+        """Put other facts into the bundle that was saved there with these very weights, which are not written again."""
+        self._tell(folder, read_json(folder / "config.json")["sha256"])
+
+    def _tell(self, folder: Path, digests: Mapping[str, str]) -> None:
         write_bytes(folder / "README.md", self._card().encode("utf-8", "backslashreplace"))
         config = {
             "format": FORMAT,
             "task": task_name(type(self.task)),
             "fields": to_json(self.task),
             "facts": dict(self.facts),
-            "sha256": {n: sha256_of(folder / n) for n in ("model.safetensors", "manifest.json")},
+            "sha256": dict(digests),
         }
         write_json(folder / "config.json", {**config, "checksum": _checksum(config)})
 
@@ -173,8 +180,11 @@ class Model:
 
 
 def _is_bundle(folder: Path) -> bool:
-    """Whether nothing but a bundle's files would be lost with this folder."""
-    return folder.is_dir() and all(entry.name in FILES and entry.is_file() for entry in folder.iterdir())
+    """Whether nothing but a bundle's files, or what a kill left of them, would be lost with this folder."""
+    if not folder.is_dir():
+        return False
+    names = {entry: re.sub(r"^\.(.+)\.\d+\.part$", r"\1", entry.name) for entry in folder.iterdir()}
+    return all(name in FILES and entry.is_file() for entry, name in names.items())
 
 
 def _checksum(config: Mapping[str, Any]) -> str:

@@ -30,7 +30,6 @@ class ClassificationMeter(Meter):
 
     proportions: ClassVar[frozenset[str]] = frozenset({"accuracy", "top5"})
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"ece", "nll"})
-    biased: ClassVar[frozenset[str]] = frozenset({"ece"})
     plain: ClassVar[frozenset[str]] = frozenset({"auroc"})
     meanings: ClassVar[Mapping[str, str]] = {
         "accuracy": "share of the answers that were right",

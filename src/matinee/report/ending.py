@@ -17,9 +17,9 @@ def save(model: Model, run: Run) -> None:
 
 
 def put(story: Story, compared: Mapping[str, Model], source: str) -> None:
-    """All of it; the result comes last, and says that nothing is missing."""
+    """All of it beside the model that was saved; the result comes last, and says that nothing is missing."""
     run, model, history, evaluation = story.run, story.model, story.history, story.evaluation
-    save(model, run)  # once more: its card tells the scores
+    model.tell_again(run.folder / "model")  # the scores
     for name, other in compared.items():
         other.save(run.folder / "baselines" / name)
     write(run.folder / "report.html", story)

@@ -103,7 +103,7 @@ def cross_validate(data: Data, *, folds: int = 10, progress: Progress | None = N
     Args:
         folds: into how many parts the examples are divided; as many as there are examples leaves each out once.
         progress: where to show the progress; None: on standard error.
-        given: settings as for `train`.
+        given: settings as for `train`; minutes are those of each fold.
 
     Raises DataError for too few examples, SettingsError for a setting that is not allowed.
     """
@@ -112,6 +112,8 @@ def cross_validate(data: Data, *, folds: int = 10, progress: Progress | None = N
     if folds < 2 or folds > len(pool):
         raise SettingsError(f"--folds {folds}: from 2 to the number of examples, which is {len(pool):,}.")
     numbers, whole = _folds(data, pool, folds)
+    if given.get("minutes"):
+        shown.note(f"--minutes {given['minutes']} is the time of each fold, and there are {folds:,}")
     kept: dict[str, list[Meter]] = {}
     for fold in range(folds):
         shown.note(f"fold {fold + 1} of {folds}")

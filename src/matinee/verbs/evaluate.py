@@ -59,7 +59,7 @@ def evaluate(
     from matinee.core.runtime import machine
 
     must_fit(data, model)
-    data, notes = _unseen(data, model) if split == "test" else (data, [])
+    data, notes = _unseen(data, model) if split == "test" else (data, _not_new(data, model, split))
     examples = data.splits()[split]
     if not len(examples):
         raise DataError(f"{data.origin.source}: there are no {split} examples to score.")
@@ -334,6 +334,15 @@ def _learned_from(data: Data, model: Model) -> Examples:
     if not model.manifest:  # made up, or never told
         return data.train
     return data.train.take(np.flatnonzero(seen(replace(data, test=data.train), model)))
+
+
+def _not_new(data: Data, model: Model, split: str) -> list[str]:
+    """What to know of scores on examples that were there in the training."""
+    if not seen(replace(data, test=data.splits()[split]), model).any():
+        return []
+    if split == "valid":
+        return ["these examples chose among the weights in training: the scores are a little too good."]
+    return ["the model has learned from these examples: the scores say nothing about new ones."]
 
 
 def _unseen(data: Data, model: Model) -> tuple[Data, list[str]]:

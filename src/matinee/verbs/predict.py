@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from matinee.core.answering import Told, answered
-from matinee.core.command import Answer, Call, Command, argument, put
+from matinee.core.command import Answer, Call, Command, argument, finite, put
 from matinee.core.errors import DataError, SettingsError
 from matinee.core.ledger import Listed
 from matinee.core.model import Model, load
@@ -36,7 +36,7 @@ def predict(model: Model, files: Iterable[Any], *, batch_size: int | None = None
 
 def _named(told: tuple[Any, Told]) -> dict[str, Any]:
     file, answer = told
-    return {"file": str(file), **({"error": str(answer)} if isinstance(answer, DataError) else answer)}
+    return {"file": str(file), **({"error": str(answer)} if isinstance(answer, DataError) else finite(answer))}
 
 
 def asked(model: Model, settings: Mapping[str, Any]) -> Model:
