@@ -135,8 +135,8 @@ def test_what_is_no_mask_is_refused() -> None:
 
 def test_a_mask_keeps_its_numbers_when_it_shrinks() -> None:
     big = np.kron(NUMBERS, np.ones((4, 4), np.uint8))
-    assert shrunk(big, 2, 3).tolist() == NUMBERS.tolist()
-    assert shrunk(shrunk(big, 2, 3), 8, 12).tolist() == big.tolist()
+    assert shrunk(big, (2, 3)).tolist() == NUMBERS.tolist()
+    assert shrunk(shrunk(big, (2, 3)), (8, 12)).tolist() == big.tolist()
 
 
 def test_a_picture_is_stretched_and_nothing_is_cut() -> None:

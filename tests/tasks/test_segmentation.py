@@ -289,13 +289,18 @@ def test_files_are_written_in_the_size_of_the_picture(roads: Path, tmp_path: Pat
     inside = np.asarray(Image.open(io.BytesIO(base64.b64decode(answer["mask"]))))
     assert (np.asarray(mask)[::2, ::2] == inside).all()
     assert list(task.files({**answer, "file": "gone.png"})) == [".png"]
+    with torch.inference_mode():
+        outputs = task.infer(model.network, task.encode([wide, wide]))
+        told = task.decode_for(outputs, torch.empty(0), [wide, scene(70)[0]])
+    assert [(each["height"], each["width"]) for each in told] == [(72, 96), SIDE]
 
 
 def test_a_picture_is_shown_beside_what_is_true() -> None:
     data = Segmentation().toy()
     batch = data.task.collate(data.test.gather(np.arange(3)))
     pieces = data.task.show_scored(torch.zeros(3, 3, 12, 12), batch)  # type: ignore[attr-defined]
-    assert [piece.pictures[0].pixels.shape for piece in pieces] == [(24, 3 * 24 + 8, 3)] * 3
+    wrong = [100 * ((t != VOID) & (t != 0)).mean() for t in batch.targets.numpy()]
+    assert [piece.pictures[2].words for piece in pieces] == [f"{w:.1f} % of the pixels differ (red)" for w in wrong]
 
 
 def test_a_mirror_image_is_asked_too() -> None:

@@ -119,9 +119,10 @@ def _places(codes: Array, colours: Sequence[str]) -> tuple[Pixels, int]:
     return places, int(strange.sum())
 
 
-def shrunk(numbers: Pixels, height: int, width: int) -> Pixels:
+def shrunk(numbers: Pixels, size: tuple[int, int]) -> Pixels:
     """Numbers (h, w) at another size, each the one at the middle of its pixel."""
-    if numbers.shape == (height, width):
+    height, width = size
+    if numbers.shape == size:
         return numbers
     rows = ((np.arange(height) + 0.5) * numbers.shape[0] / height).astype(np.int64)
     columns = ((np.arange(width) + 0.5) * numbers.shape[1] / width).astype(np.int64)
@@ -162,6 +163,14 @@ def stretched(raw: Raw, shape: tuple[int, int, int], pixel_limit: int) -> tuple[
     flat = Image.fromarray(pixels[:, :, 0] if shape[2] == 1 else pixels)
     flat = flat.resize((shape[1], shape[0]), Image.Resampling.BICUBIC, reducing_gap=3.0)
     return np.asarray(flat, np.uint8).reshape(shape), size
+
+
+def own_size(raw: Raw, pixel_limit: int) -> tuple[int, int] | None:
+    """Height and width of a file (its path or bytes) or picture, upright; None where it can no longer be read."""
+    try:
+        return upright_size(read_bytes(os.fspath(raw)) if isinstance(raw, str | Path) else raw, pixel_limit)
+    except PictureError:
+        return None
 
 
 def whole(raw: Raw, channels: int, pixel_limit: int) -> Pixels:

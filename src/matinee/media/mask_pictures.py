@@ -55,11 +55,26 @@ def legend(classes: Sequence[str], colours: Sequence[str]) -> Gallery:
     return Gallery(fields, "What the colours of masks mean")
 
 
-def compared(pixels: Array, answer: Array, truth: Array, colours: Sequence[str]) -> Array:
-    """The picture with the mask that was found, with the true one, and with what differs in red, side by side."""
-    drawn = (overlay(pixels, answer, colours), overlay(pixels, truth, colours), mistakes(pixels, answer, truth))
-    gap = np.full((len(pixels), 4, 3), 255, np.uint8)
-    return np.concatenate([drawn[0], gap, drawn[1], gap, drawn[2]], 1)
+def compared(pixels: Array, answer: Array, truth: Array, colours: Sequence[str]) -> Gallery:
+    """The picture with the mask that was found, with the true one, and with what differs in red."""
+    wrong = 100 * ((answer != truth) & (truth != VOID)).mean()
+    told = (
+        Picture(overlay(pixels, answer, colours), "found"), Picture(overlay(pixels, truth, colours), "truth"),
+        Picture(mistakes(pixels, answer, truth), f"{wrong:.1f} % of the pixels differ (red)"),
+    )  # fmt: skip
+    return Gallery(told)
+
+
+def in_words(mask: Array, classes: Sequence[str], colours: Sequence[str]) -> dict[str, Any]:
+    """A mask uint8 (height, width) as JSON: the share of each class in it, the largest first, its size, and itself.
+
+    The mask is a PNG in base64, in which the number of a pixel is its class.
+    """
+    counts = np.bincount(mask.ravel(), minlength=len(classes))
+    order = [place for place in np.argsort(-counts, kind="stable").tolist() if counts[place]]
+    told = {classes[place]: round(int(counts[place]) / mask.size, 6) for place in order}
+    png = base64.b64encode(as_png(mask, colours)).decode("ascii")
+    return {"shares": told, "width": mask.shape[1], "height": mask.shape[0], "mask": png}
 
 
 def as_png(mask: Array, colours: Sequence[str]) -> bytes:
@@ -67,11 +82,6 @@ def as_png(mask: Array, colours: Sequence[str]) -> bytes:
     image = Image.fromarray(mask)
     image.putpalette(palette_of(colours)[: len(colours)].tobytes())
     return _written(image, "PNG")
-
-
-def in_words(png: bytes) -> str:
-    """A file as base64, to stand in JSON."""
-    return base64.b64encode(png).decode("ascii")
 
 
 def written(answer: Mapping[str, Any], colours: Sequence[str], pixel_limit: int) -> dict[str, bytes]:
@@ -87,7 +97,7 @@ def written(answer: Mapping[str, Any], colours: Sequence[str], pixel_limit: int)
         pixels = decode(raw, (height, width, 3), pixel_limit)
     except PictureError:
         return {".png": as_png(mask, colours)}
-    mask = shrunk(mask, height, width)
+    mask = shrunk(mask, (height, width))
     drawn = _written(Image.fromarray(overlay(pixels, mask, colours)), "JPEG")
     return {".png": as_png(mask, colours), ".overlay.jpg": drawn}
 

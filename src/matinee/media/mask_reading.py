@@ -186,7 +186,7 @@ def _pair(
         reason = f"{strange:,} pixels ({share:.1f} %) have a colour that is in no list of classes: they are ignored"
         told.append((row, "event", reason))
     if not job.firsts:
-        return pixels[None], shrunk(numbers, *job.shape[:2])[None], size
+        return pixels[None], shrunk(numbers, job.shape[:2])[None], size
     return cut(pixels, job.shape), cut(numbers, job.shape), size
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -244,13 +244,9 @@ class Segmentation(Task):
         part = part_of(size, part_at(share) if self.progressive else 1.0)
         return part[0] * part[1] / max(1, size[0] * size[1])
 
-    def batches(
-        self, examples: Examples, network: nn.Module, size: int, order: Array | None, start: int = 0
-    ) -> Iterator[Batch]:
-        """As for all tasks; where nothing is learned, no more pictures at a time than go through the network."""
-        if order is None:
-            size = min(size, max(1, AT_ONCE // (self.height * self.width)))
-        return super().batches(examples, network, size, order, start)
+    def at_once(self) -> int:
+        """Fewer pictures the larger they are."""
+        return min(256, max(1, AT_ONCE // max(1, self.height * self.width)))
 
     def infer(self, network: nn.Module, inputs: Tensor) -> Any:
         """Logits (batch, classes, h, w) on a grid coarser than the picture, a few pictures at a time.
@@ -346,17 +342,23 @@ class Segmentation(Task):
 
     def decode(self, outputs: Any) -> list[dict[str, Any]]:
         """The share of each class that is there, and the mask as a PNG in base64 whose numbers are classes."""
-        from matinee.media.mask_pictures import as_png, in_words
+        from matinee.media.mask_pictures import in_words
 
-        answers = []
-        masks = outputs if outputs.dim() == 3 else enlarged(outputs, (self.height, self.width))
-        for mask in masks.cpu().numpy():
-            counts = np.bincount(mask.ravel(), minlength=len(self.classes))
-            order = [place for place in np.argsort(-counts, kind="stable").tolist() if counts[place]]
-            told = {self.classes[place]: round(int(counts[place]) / mask.size, 6) for place in order}
-            size = {"width": mask.shape[1], "height": mask.shape[0]}
-            answers.append({"shares": told, **size, "mask": in_words(as_png(mask, self.colours))})
-        return answers
+        return [in_words(mask, self.classes, self.colours) for mask in self._masks(outputs)]
+
+    def decode_for(self, outputs: Any, inputs: Tensor, raws: Sequence[Any]) -> list[dict[str, Any]]:
+        """The same in the size of the pictures that were given."""
+        from matinee.media.mask_files import own_size, shrunk
+        from matinee.media.mask_pictures import in_words
+
+        sizes = [own_size(raw, int(self.pixel_limit * 1e6)) for raw in raws]
+        told = zip(self._masks(outputs), sizes, strict=True)
+        return [in_words(shrunk(mask, size or mask.shape), self.classes, self.colours) for mask, size in told]
+
+    def _masks(self, outputs: Any) -> Array:
+        """The classes of all pixels, uint8 (batch, height, width)."""
+        found = outputs if outputs.dim() == 3 else enlarged(outputs, (self.height, self.width))
+        return found.cpu().numpy()
 
     def files(self, answer: Mapping[str, Any]) -> dict[str, bytes]:
         """The mask as a PNG with a palette, and the picture with the mask over it."""
@@ -374,18 +376,15 @@ class Segmentation(Task):
         """Each picture with the colours of its classes over it."""
         from matinee.media.mask_pictures import overlay
 
-        masks = enlarged(outputs, (inputs.shape[2], inputs.shape[3])).cpu().numpy()
-        drawn = zip(_pixels(inputs), masks, strict=True)
+        drawn = zip(_pixels(inputs), self._masks(outputs), strict=True)
         return [Gallery([Picture(overlay(pixels, mask, self.colours))]) for pixels, mask in drawn]
 
     def show_scored(self, outputs: Any, batch: Batch) -> list[Piece]:
-        """Each picture as it was found, as it is, and where the two differ, side by side."""
+        """Each picture as it was found, as it is, and where the two differ."""
         from matinee.media.mask_pictures import compared
 
-        truths = batch.targets.cpu().numpy()
-        masks = enlarged(outputs, truths.shape[1:]).cpu().numpy()
-        drawn = zip(_pixels(batch.inputs), masks, truths, strict=True)
-        return [Gallery([Picture(compared(*each, self.colours))]) for each in drawn]
+        drawn = zip(_pixels(batch.inputs), self._masks(outputs), batch.targets.cpu().numpy(), strict=True)
+        return [compared(*each, self.colours) for each in drawn]
 
     def describe(self, network: nn.Module, examples: Examples) -> Sequence[Piece]:
         """What the colours mean."""
