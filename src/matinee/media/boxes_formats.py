@@ -251,7 +251,9 @@ def coco(raw: bytes) -> tuple[list[Marked], list[str]]:
         if sides is None or not name:
             marked.notes.append(f"annotation {number} has no box or no class; it is left out")
             continue
-        marked.boxes.append(Box(name, sides, bool(each.get("iscrowd")), f"annotation {each.get('id', number)}"))
+        marked.boxes.append(
+            Box(name, sides, bool(each.get("iscrowd") or each.get("ignore")), f"annotation {each.get('id', number)}")
+        )
     notes = [f"{unnamed} images have no id of their own or no file_name"] if unnamed else []
     notes += [f"{lost} annotations are of images that it does not list"] if lost else []
     return list(found.values()), notes
