@@ -186,6 +186,7 @@ def test_lines_of_labels() -> None:
         'names: {0: car, 1: "tree"}\ntrain: a',
         "train: a\nnames:\n- car\n- tree # old\nnc: 2", "train: a\nnames:\n  - car\n  - tree\n",
         "train: a\nnames: [\n  'car',\n  'tree'\n]\n",
+        '"train": a # here\n"names": # below\n  "0": car # old\n  1 : "tree"\nfar:' + " " * 200_000 + "-",
     ],
 )  # fmt: skip
 def test_names_of_classes_in_a_data_file(text: str) -> None:

@@ -156,7 +156,18 @@ def line_kind(text: str) -> str:
     return "yolo" if shares and all(abs(value or 0.0) <= 2 for value in numbers[1:]) else ""
 
 
-_KEY = re.compile(r"""^\s*["']?([^"':#]+?)["']?\s*:\s*(.*?)\s*(?:#.*)?$""")
+def _key(line: str) -> tuple[str, str]:
+    """What stands before a line's first colon and after it, without quotation marks and notes; "" where there is none.
+
+    By hand: expressions take for ever over lines that are made for that.
+    """
+    name, colon, rest = line.partition(":")
+    rest = rest.strip()
+    if rest[:1] == "#":
+        rest = ""
+    elif rest[:1] not in tuple("[{\"'"):
+        rest = rest.split(" #")[0].strip()
+    return (_bare(name), rest) if colon else ("", "")
 
 
 def yaml_names(text: str) -> tuple[dict[str, str], list[tuple[str, str]]]:
@@ -171,26 +182,26 @@ def yaml_names(text: str) -> tuple[dict[str, str], list[tuple[str, str]]]:
     for line in text.splitlines():
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        key = _KEY.match(line)
-        item = re.match(r"^\s*-\s+(.*?)\s*$", line)
-        if within and item and not line[:1].strip(" -"):
+        key, value = _key(line)
+        item = line.strip()
+        if within and item.startswith("- ") and not line[:1].strip(" -"):
             if within == "names":
-                names.append((str(len(names)), _bare(item[1])))
+                names.append((str(len(names)), _bare(item[1:])))
             else:
-                places.append((within, _bare(item[1])))
+                places.append((within, _bare(item[1:])))
         elif within == "names" and key and line[:1] in " \t":
-            names.append((key[1].strip(), _bare(key[2])))
+            names.append((key, _bare(value)))
         else:
-            within = key[1] if key and key[1] in ("names", "train", "val", "test") else ""
-            if not key or not within or not key[2]:
+            within = key if key in ("names", "train", "val", "test") else ""
+            if not within or not value:
                 continue
-            if key[2][0] in "[{":
-                inline = _inline(text[text.index(key[2][0], text.index(line)) :])
+            if value[0] in "[{":
+                inline = _inline(text[text.index(value[0], text.index(line)) :])
                 names = inline if within == "names" else names
                 places += [(within, place) for _, place in inline if within != "names"]
             elif within != "names":
-                places.append((within, _bare(key[2])))
-            within = "" if key[2] else within
+                places.append((within, _bare(value)))
+            within = ""
     return dict(names), places
 
 
@@ -240,7 +251,9 @@ def coco(raw: bytes) -> tuple[list[Marked], list[str]]:
         if sides is None or not name:
             marked.notes.append(f"annotation {number} has no box or no class; it is left out")
             continue
-        marked.boxes.append(Box(name, sides, bool(each.get("iscrowd")), f"annotation {each.get('id', number)}"))
+        marked.boxes.append(
+            Box(name, sides, bool(each.get("iscrowd") or each.get("ignore")), f"annotation {each.get('id', number)}")
+        )
     notes = [f"{unnamed} images have no id of their own or no file_name"] if unnamed else []
     notes += [f"{lost} annotations are of images that it does not list"] if lost else []
     return list(found.values()), notes

@@ -115,8 +115,9 @@ def _mark(image: Image.Image, found: Sequence[Drawn], true: Sequence[Drawn], fac
     # Words last, so that no line goes through them; the likeliest of all, for it stands first.
     for each, shade in (*((one, (0, 0, 0)) for one in true), *((one, _shade(one)) for one in reversed(found))):
         if each.words:
-            at = (each.box[0] * factor, max(0.0, each.box[1] * factor - 14 * size))
             words = each.words.encode("latin-1", "backslashreplace").decode("latin-1")  # all that the font can write
+            room = max(0.0, image.width - pen.textlength(words, font) - 1)
+            at = (min(each.box[0] * factor, room), max(0.0, each.box[1] * factor - 14 * size))
             pen.rectangle(pen.textbbox(at, words, font), fill=shade)
             pen.text(at, words, (255, 255, 255), font)
 

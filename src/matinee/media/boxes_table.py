@@ -31,7 +31,7 @@ from matinee.media.columns import make_column
 from matinee.media.decoding import Job, Reader, decode_all, worker_count
 from matinee.media.picture_changes import list_plain
 from matinee.media.picture_listing import digest
-from matinee.media.picture_shape import choose_shape
+from matinee.media.picture_shape import choose_size, sample
 from matinee.media.pictures import PIXEL_LIMIT, PictureError, Pixels, Raw, Shape, decode_sized
 from matinee.media.walking import printable
 
@@ -212,8 +212,11 @@ def _shape(job: Job, listing: BoxListing, request: BoxRequest) -> tuple[int, int
     """Sides that are multiples of STEP, the longer one as asked for or so that the smallest things can be told."""
     if all(request.shape):
         return request.shape
-    height, width, channels = choose_shape(job, (0, 0, request.shape[2]), 4096)
-    longer = request.longer or _longer(listing, max(height, width))
+    found, grey = sample(job)
+    height, width = choose_size(found, 4096)
+    channels = request.shape[2] or (1 if grey else 3)
+    # Pictures are laid in whole, so what counts is their longer side.
+    longer = request.longer or _longer(listing, int(np.median([max(size) for size in found] or [STEP])))
     factor = longer / max(height, width)
     sides = (max(STEP, STEP * math.ceil(side * factor / STEP - 0.25)) for side in (height, width))
     return (*sides, channels)  # type: ignore[return-value]

@@ -24,7 +24,7 @@ def choose_shape(job: Job, wanted: tuple[int, int, int], longest: int) -> tuple[
     """
     if all(wanted):
         return wanted
-    sizes, grey = _sample(job)
+    sizes, grey = sample(job)
     height, width = wanted[:2] if wanted[0] else choose_size(sizes, longest)
     return height, width, wanted[2] or (1 if grey else 3)
 
@@ -50,8 +50,8 @@ def _to_fours(side: float) -> int:
     return max(4, 4 * round(side / 4))
 
 
-def _sample(job: Job) -> tuple[list[tuple[int, int]], bool]:
-    """Sizes (width, height), turned upright, of the sample, and whether all of it is grey."""
+def sample(job: Job) -> tuple[list[tuple[int, int]], bool]:
+    """Sizes (width, height), upright, of up to SAMPLE files that can be read, and whether all of them are grey."""
     count = len(job.names)
     sizes: list[tuple[int, int]] = []
     grey = True
