@@ -67,8 +67,7 @@ def read_midi(raw: bytes, grid: int, longest: int) -> tuple[Array, list[str]]:
     if frames > longest:
         remarks.append(f"all behind its first {longest:,} frames is left out (--longest)")
         frames = longest
-    notes = _distinct(pitch, begin, end, frames)
-    return roll_of(notes, frames), remarks
+    return roll_of(_distinct(pitch, begin, end, frames), frames), remarks
 
 
 def _tunes(raw: bytes) -> list[bytes]:

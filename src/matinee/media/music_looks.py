@@ -61,7 +61,8 @@ def _windows(codes: Array, frames: int) -> Array:
         seen = np.lib.stride_tricks.sliding_window_view(codes, steps)
         found: Array = (seen * powers).sum(1, dtype=np.uint64)
     changes = np.concatenate(([0], np.cumsum(codes[1:] != codes[:-1])))
-    return found[changes[steps - 1 :] != changes[: len(changes) - steps + 1]]
+    moving: Array = found[changes[steps - 1 :] != changes[: len(changes) - steps + 1]]
+    return moving
 
 
 def _sorted(each: Sequence[Array]) -> Array:

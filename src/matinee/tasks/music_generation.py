@@ -73,7 +73,7 @@ class MusicGeneration(Task):
     temperature: float = answering(setting(1.0, "below 1 the likely is written more often", low=0.05, high=5))
     nucleus: float = answering(setting(0.95, "share of the likeliest notes that is drawn from", low=0.01, high=1))
     draw: int = answering(setting(0, "another number, other music", low=0, high=2**31 - 1))
-    ways: int = answering(setting(16, "ways to go on that are kept in mind where notes are given", low=1, high=256))
+    ways: int = answering(setting(64, "ways to go on that are kept in mind where notes are given", low=1, high=256))
     tempo: float = answering(setting(90.0, "quarter notes a minute of what is written", low=10, high=400))
     instrument: int = answering(setting(0, "of General MIDI, for MIDI and fluidsynth: 19 an organ", low=0, high=127))
     sound: str = answering(
