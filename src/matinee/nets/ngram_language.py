@@ -27,6 +27,8 @@ FORMAT: Final = 1
 WORDS: Final = 3
 LETTERS: Final = 6
 """Tokens of the longest n-grams of words, and of letters."""
+MOST_LETTERS: Final = 12_000_000
+"""Of the texts that are learned from, some two million words: of more, every second text, or every third, ..."""
 MOST_BYTES: Final = 1 << 26
 """Of a given text or model, unpacked."""
 _REMEMBERED: Final = 1 << 17  # steps that are kept, so that each is computed once
@@ -133,7 +135,8 @@ class Language:
 
 def learn(texts: Sequence[str], order: int = 0, most: int = MOST) -> str:
     """A language model of these texts, as `Language.of` reads it: ASCII. order: words of its n-grams, 0 for three."""
-    sentences = [found for text in texts if (found := units(text))]
+    thinned = texts[:: 1 + sum(map(len, texts)) // MOST_LETTERS]
+    sentences = [found for text in thinned if (found := units(text))]
     if not sentences:
         raise DataError("there is no text to learn a language model from.")
     words = fit(sentences, order or WORDS, most)
