@@ -61,7 +61,7 @@ def test_recordings_are_learned_and_written_down(
     assert [word["word"] for word in words] == texts[0].split()
     assert all(0 <= word["start"] < word["end"] <= len(sounds[0]) / RATE + 0.1 for word in words)
     page = Path("run/report.html").read_text()
-    assert "<audio controls" in page and "word error rate" in page
+    assert "<audio controls" in page and 'li class="wide"' in page and "word error rate" in page
     assert main(["predict", "run", "ask/a.flac", "--quiet", "--beams", "1"]) == 0
 
 
