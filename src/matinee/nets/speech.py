@@ -21,7 +21,8 @@ from matinee.nets.heard import BLANK, Heard, unsearched
 from matinee.nets.ngram_language import Language
 from matinee.nets.padding import joined
 from matinee.nets.sequences import both_ways, rotations, turned
-from matinee.nets.speech_front import Front, SpeechShape, Varied, within
+from matinee.nets.speech_chunks import LONGEST, stitched
+from matinee.nets.speech_front import Front, SpeechShape, Varied, ends, within
 from matinee.nets.transcribing import KEPT, Search, beam_search, greedy
 
 NAMES: Final = ("linear", "lstm", "conformer")
@@ -251,9 +252,22 @@ def in_parts(network: nn.Module, inputs: Tensor, second: float) -> Heard:
     if not isinstance(network, SpeechNetwork):
         told: Heard = network(inputs)
         return told
-    most = max(1, int(AT_ONCE * second) // max(1, inputs.shape[1]))
-    parts: list[Heard] = [network(some) for some in torch.split(inputs, most)]
-    return joined(parts) if len(parts) > 1 else parts[0]
+    if inputs.shape[1] > LONGEST * second:
+        parts = [_one(network, inputs[place : place + 1], second) for place in range(len(inputs))]
+    else:
+        most = max(1, int(AT_ONCE * second) // max(1, inputs.shape[1]))
+        parts = [network(some) for some in torch.split(inputs, most)]
+    found: Heard = joined(parts) if len(parts) > 1 else parts[0]
+    return found
+
+
+def _one(network: SpeechNetwork, recording: Tensor, second: float) -> Heard:
+    """One recording (1, rows, ...) of any length."""
+    there = recording[:, : int(ends(recording if recording.dim() == 2 else recording.abs().sum(2)))]
+    if there.shape[1] <= LONGEST * second:
+        heard: Heard = network(there)
+        return heard
+    return unsearched(*stitched(network, there, network.stride, second))
 
 
 def searched(heard: Heard, network: nn.Module, symbols: Sequence[str], language: str, beams: int) -> Heard:

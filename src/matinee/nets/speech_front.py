@@ -95,12 +95,12 @@ class Front(nn.Module):
     def spectral(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Spectra as they are, and the frames of each."""
         if self.shape.rate:
-            lengths = _ends(inputs != 0)
+            lengths = ends(inputs)
             inputs = inputs[:, : int(lengths.max())]
             values = self.spectra(inputs)
             values = (values - values.amax((1, 2), keepdim=True)).clamp_min(-RANGE)
             return values, torch.div(lengths, self.shape.hop, rounding_mode="floor") + 1
-        lengths = _ends((inputs != 0).any(2))
+        lengths = ends(inputs.abs().sum(2))
         values = inputs[:, : int(lengths.max())].float().transpose(1, 2)
         return (self.get_buffer("back") @ values if self.shape.cepstra else values), lengths
 
@@ -124,8 +124,9 @@ def prints_of(inputs: Tensor, shape: SpeechShape) -> Tensor:
     return units
 
 
-def _ends(there: Tensor) -> Tensor:
-    """int64 (batch,): the places up to the last that is there, bool (batch, places); at least 1."""
+def ends(rows: Tensor) -> Tensor:
+    """int64 (batch,): how many of the rows (batch, rows) there are up to the last that is not zero; at least 1."""
+    there = rows != 0
     behind = there.flip(1).int().argmax(1)
     return torch.where(there.any(1), there.shape[1] - behind, 1)
 
