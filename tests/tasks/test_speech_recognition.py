@@ -61,7 +61,7 @@ def test_recordings_are_learned_and_written_down(
     assert [word["word"] for word in words] == texts[0].split()
     assert all(0 <= word["start"] < word["end"] <= len(sounds[0]) / RATE + 0.1 for word in words)
     page = Path("run/report.html").read_text()
-    assert "<audio controls" in page and "word error rate" in page
+    assert "<audio controls" in page and 'li class="wide"' in page and "word error rate" in page
     assert main(["predict", "run", "ask/a.flac", "--quiet", "--beams", "1"]) == 0
 
 
@@ -127,3 +127,14 @@ def test_a_damaged_record_is_refused() -> None:
         SpeechRecognition(symbols=("", "a"), usual=(7,))
     with pytest.raises(SettingsError, match="no texts"):
         SpeechRecognition().build()
+
+
+@pytest.mark.real
+def test_an4_and_yesno_are_read_as_published(real: Path, quiet: Progress) -> None:
+    data = matinee.read(real / "an4_mfcc", progress=quiet)
+    assert (len(data.train) + len(data.valid), len(data.test), data.origin.entries) == (948, 130, ())
+    said = [set(data.train.columns["group"][part.rows]) for part in data.splits().values()]
+    assert not said[0] & said[1] and not said[0] & said[2] and len(said[0] | said[1]) == 74
+    assert sum(len(text.split()) for text in texts_of(data.test)) == 773
+    data = matinee.read(real / "yesno", test_pattern="/1_", progress=quiet)
+    assert (len(data.train) + len(data.valid), len(data.test), data.origin.entries) == (31, 29, ())

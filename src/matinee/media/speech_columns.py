@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +19,7 @@ import numpy as np
 from matinee.core.errors import DataError
 from matinee.core.examples import Array, Examples, Ragged
 from matinee.core.ledger import Entry, Listed
+from matinee.core.splits import Splits, divide, remembered
 from matinee.core.task import Origin
 from matinee.media.picture_listing import digest, sift
 from matinee.media.sound_table import sha256_of
@@ -84,7 +86,20 @@ class Known:
         """Name of each -> SHA-256 of its recording and its text."""
         return _manifest(self.spoken, self.table.digests, self.table.owner)
 
-    def equal(self, rows: Array) -> Array:
+    def divided(self, rows: Array, shares: tuple[float, float, int]) -> dict[str, Array]:
+        """Which of the rows are "train", "valid", "test": as the source says, or by lot, speakers and copies whole.
+
+        shares: of validation and test, and the seed.
+        """
+
+        def find() -> dict[str, Array]:
+            same = np.zeros(len(self.split), np.int64)
+            return divide(Splits(rows, self.split, same, self.group), lambda some: [self._equal(some)], shares)
+
+        words = f"{self.digest} {shares} ".encode() + rows.tobytes() + self.split.tobytes() + self.group.tobytes()
+        return remembered(sha256(words).hexdigest()[:40], find)
+
+    def _equal(self, rows: Array) -> Array:
         """A number for each of the rows, equal for those of equal recordings."""
         numbers: dict[object, int] = {}
         own = [self.spoken.utterances[row] for row in self.table.owner[rows]]

@@ -21,9 +21,10 @@ LINE: Final = 15  # pixels of a line of words
 def heard_piece(given: Array, rate: int, spectrum: Array, answer: Mapping[str, Any], seconds: float) -> Sound | Gallery:
     """A player with the spectrum and the words when they were said; a picture alone where there is no sound.
 
-    given: waves (samples,) from -1 to 1, or frames. spectrum: (bands, frames) of so many seconds. answer: of `decode`.
+    given: waves (samples,) from -1 to 1, or frames. spectrum: (bands, frames) of so many seconds. answer: of `decode`,
+    and under "truth" what was said, where that is known.
     """
-    pixels = with_words(spectrum, answer["words"], seconds)
+    pixels = with_words(spectrum, answer["words"], seconds, answer.get("truth", ""))
     words = answer["text"] or "(nothing)"
     if not rate:
         return Gallery([Picture(pixels, words)])
@@ -31,10 +32,10 @@ def heard_piece(given: Array, rate: int, spectrum: Array, answer: Mapping[str, A
     return Sound(samples, rate, words, pixels)
 
 
-def with_words(spectrum: Array, words: Sequence[Mapping[str, Any]], seconds: float) -> Array:
+def with_words(spectrum: Array, words: Sequence[Mapping[str, Any]], seconds: float, truth: str = "") -> Array:
     """uint8 (height, width, 3): the spectrum (bands, frames), and below it each word where it was said.
 
-    Words that would cover each other stand in several lines.
+    Words that would cover each other stand in several lines. truth: what was said in truth, on a line of its own.
     """
     width = int(np.clip(PER_SECOND * seconds, *WIDE))
     picture = Image.fromarray(drawn(spectrum)).resize((width, TALL), Image.Resampling.BILINEAR)
@@ -48,7 +49,8 @@ def with_words(spectrum: Array, words: Sequence[Mapping[str, Any]], seconds: flo
         line = next((number for number, end in enumerate(lines) if end <= left), len(lines))
         lines[line : line + 1] = [left + wide]
         placed.append((left, line, word))
-    whole = Image.new("RGB", (width, TALL + LINE * max(1, len(lines)) + 3), "white")
+    last_line = max(1, len(lines))
+    whole = Image.new("RGB", (width, TALL + LINE * (last_line + bool(truth)) + 3), "white")
     whole.paste(picture)
     pen = ImageDraw.Draw(whole)
     for left, line, word in placed:
@@ -58,5 +60,7 @@ def with_words(spectrum: Array, words: Sequence[Mapping[str, Any]], seconds: flo
         sure = float(word.get("confidence", 1.0))
         grey = round(150 * (1 - sure))
         pen.text((left + 1, TALL + 1 + LINE * line), str(word["word"]), fill=(grey, grey, grey), font=font)
+    if truth:
+        pen.text((1, TALL + 1 + LINE * last_line), f"in truth: {truth}"[:400], fill=(20, 110, 60), font=font)
     found: Array = np.asarray(whole)
     return found

@@ -16,6 +16,7 @@ from matinee.report.words import plural, safe
 
 MOST_SOUNDS = 60
 LONGEST = 12.0  # seconds of each that can be heard: a page stays small enough to be sent
+WIDE = 2.5  # times as wide as high: such a picture has a row of its own, so that what is written in it can be read
 SAFE_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # those that MP3 knows
 
 
@@ -29,16 +30,17 @@ def sounds(pieces: Sequence[Sound]) -> str:
 
 def _player(piece: Sound) -> str:
     words = safe(piece.words, 1000)
-    drawn = ""
+    drawn, item = "", "<li>"
     if piece.picture is not None and (image := to_image(piece.picture)) is not None:
         width, height = image.size
+        item = '<li class="wide">' if width > WIDE * height else item
         drawn = f'<img src="{address(image)}" width="{width}" height="{height}" alt="spectrogram: {words}">'
     samples = np.asarray(piece.samples).reshape(-1)
     if not samples.size or not piece.rate > 0:
-        return f'<li>{drawn}<p class="nothing">No sound to play.</p><p>{words}</p></li>'
+        return f'{item}{drawn}<p class="nothing">No sound to play.</p><p>{words}</p></li>'
     kept = samples[: round(LONGEST * piece.rate)].astype(np.int16)
     player = f'<audio controls preload="none" aria-label="{words}" src="{_address(kept, piece.rate)}"></audio>'
-    return f"<li>{drawn}{player}<p>{words}</p></li>"
+    return f"{item}{drawn}{player}<p>{words}</p></li>"
 
 
 def _address(samples: np.ndarray[tuple[int], np.dtype[np.int16]], rate: int) -> str:

@@ -6,7 +6,6 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,7 +18,6 @@ from matinee.core.moment import Moment
 from matinee.core.pieces import Piece
 from matinee.core.progress import Progress
 from matinee.core.settings import answering, setting
-from matinee.core.splits import Splits, divide, remembered
 from matinee.core.task import Batch, Data, Task
 from matinee.media import speech_columns
 from matinee.media.speech_table import SpeechRequest, read_speech
@@ -34,9 +32,17 @@ if TYPE_CHECKING:
     from matinee.core.model import Model
     from matinee.nets.speech_front import SpeechShape
 
-NETWORKS = {"auto": (), "linear": (), "lstm": ("gru", "rnn", "recurrent"), "conformer": ("transformer",), "always": ()}
+NETWORKS = {
+    "auto": (),
+    "linear": (),
+    "cnn": (),
+    "lstm": ("gru", "rnn", "recurrent"),
+    "conformer": ("transformer",),
+    "always": (),
+}
 FEW = 2.0  # hours of speech that the small network is large enough for
 AT_ONCE = 32  # recordings whose thumbnails are made together
+SCARCE = 0.2  # hours of speech of which a network that hears all at once would learn the order of the words
 STRIDE = 4  # frames of a recording that one of an answer stands for
 
 
@@ -120,7 +126,9 @@ class SpeechRecognition(Task):
         texts = [normalised(spoken.utterances[row].text, self.text) for row in table.owner]
         rows = np.flatnonzero([bool(text) for text in texts])
         known = speech_columns.Known.of(spoken, table, texts)
-        splits = self._divided(known, rows, source)
+        splits = known.divided(rows, (self.valid_share, self.test_share, self.split_seed))
+        if not len(splits["train"]) and not self.symbols:
+            raise DataError(f"{source}: nothing is left to learn from: every recording is in the test.")
         symbols = self._symbols_of([texts[row] for row in splits["train"]])
         task = dataclasses.replace(
             self, symbols=symbols.strings, pieces=symbols.pieces, rate=table.rate, channels=table.channels,
@@ -141,21 +149,6 @@ class SpeechRecognition(Task):
         from matinee.nets.ngram_language import read
 
         return read(self.language_model, lambda text: normalised(text, self.text))
-
-    def _divided(self, known: speech_columns.Known, rows: Array, source: str) -> dict[str, Array]:
-        shares = self.valid_share, self.test_share, self.split_seed
-
-        def alike(chosen: Array) -> list[Array]:
-            return [known.equal(chosen)]
-
-        def find() -> dict[str, Array]:
-            return divide(Splits(rows, known.split, np.zeros(len(known.split), np.int64), known.group), alike, shares)
-
-        words = f"{known.digest} {shares} ".encode() + rows.tobytes() + known.split.tobytes() + known.group.tobytes()
-        splits = remembered(sha256(words).hexdigest()[:40], find)
-        if not len(splits["train"]) and not self.symbols:
-            raise DataError(f"{source}: nothing is left to learn from: every recording is in the test.")
-        return splits
 
     def changes(self, source: str, manifest: Mapping[str, str]) -> dict[str, list[str]]:
         """Recordings and texts that are no longer what they were."""
@@ -203,7 +196,7 @@ class SpeechRecognition(Task):
         hours = float(data.train.lengths(self._column).sum()) / (self.rate or self.frame_rate) / 3600
         texts = speech_columns.texts_of(data.train)
         return dataclasses.replace(
-            self, network="conformer" if self.network == "auto" else self.network,
+            self, network=("cnn" if hours < SCARCE else "conformer") if self.network == "auto" else self.network,
             size=("s" if hours < FEW else "m") if self.size == "auto" else self.size,
             dropout=0.15 if self.dropout is None else self.dropout,
             language=self.language if self.language_model or not texts else learn(texts),
@@ -242,6 +235,10 @@ class SpeechRecognition(Task):
         column = self.collate(examples.gather(chosen)).inputs
         fit(network, column.to(next(network.parameters()).device))
         settle(network, not self.validated)
+
+    def at_once(self) -> int:
+        """Half an hour of the longest recordings, at most."""
+        return max(1, int(1800 / self.longest))
 
     def lengths(self, examples: Examples) -> Array:
         """By samples or frames."""
@@ -375,12 +372,23 @@ class SpeechRecognition(Task):
 
     def show(self, inputs: Tensor, outputs: Any) -> list[Piece]:
         """The spectrum of each recording, its words below when they are said, and a player where there is sound."""
+        return self._drawn(inputs, self.decode(outputs))
+
+    def show_scored(self, outputs: Any, batch: Batch) -> list[Piece]:
+        """The same, and what was said in truth."""
+        from matinee.media.text_scores import told_texts
+
+        truths = [texts[0] for texts in told_texts(batch.targets["reference"])]
+        told = zip(self.decode(outputs), truths, strict=True)
+        return self._drawn(batch.inputs, [{**answer, "truth": truth} for answer, truth in told])
+
+    def _drawn(self, inputs: Tensor, answers: Sequence[Mapping[str, Any]]) -> list[Piece]:
         from matinee.media.speech_pictures import heard_piece
         from matinee.nets.speech_front import spectra_of
 
         spectra, lengths = spectra_of(inputs, self.shape)
         drawn: list[Piece] = []
-        for place, (answer, frames) in enumerate(zip(self.decode(outputs), lengths.tolist(), strict=True)):
+        for place, (answer, frames) in enumerate(zip(answers, lengths.tolist(), strict=True)):
             given, spectrum = inputs[place].cpu().numpy(), spectra[place, :, :frames].numpy()
             drawn.append(heard_piece(given, self.rate, spectrum, answer, frames * self.step / STRIDE))
         return drawn
