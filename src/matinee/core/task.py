@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from matinee.core.batch import Batch as Batch
+from matinee.core.batch import Batch as Batch  # asked for here by those who write tasks
 from matinee.core.duplicates import byte_prints
 from matinee.core.errors import DataError, SettingsError
 from matinee.core.examples import Array, Examples, near
@@ -102,6 +102,12 @@ class Task(ABC):
     """How much of a source `recognise` asks for: where several tasks fit, those that ask for most are meant.
 
     0: examples as such. 1: examples, and files that say something of each (boxes, masks, times).
+    """
+
+    learned: ClassVar[frozenset[str]] = frozenset()
+    """Facts that `choose` learns from the training examples: they decide how answers are found, not what examples mean,
+
+    so that data read before the training still fit the model.
     """
 
     rivals: ClassVar[tuple[str, str]] = ("always the same answer", "linear network")
@@ -359,6 +365,12 @@ class Task(ABC):
     def inputs(self, places: Sequence[str]) -> Iterable[Any]:
         """What `predict` is given on the command line -> raws for `encode`; folders are looked into."""
         return places
+
+    def follow(
+        self, told: Iterator[tuple[Any, dict[str, Any] | DataError]]
+    ) -> Iterator[tuple[Any, dict[str, Any] | DataError]]:
+        """Raws with their answers, in order and as they come -> what is told: several of them may become one."""
+        return told
 
     def changes(self, source: str, manifest: Mapping[str, str]) -> dict[str, list[str]]:
         """The source's files that are "changed", "missing" or "new" since the manifest was written."""
