@@ -15,6 +15,7 @@ from matinee.cli import main
 from matinee.core.ledger import Entry
 from matinee.core.progress import Progress
 from matinee.core.task import Data, Origin
+from matinee.verbs.check import _files
 
 
 def picture(path: Path, seed: int, size: tuple[int, int] = (40, 32)) -> Path:
@@ -141,3 +142,8 @@ def test_a_source_that_cannot_be_read_is_a_problem(tmp_path: Path, capsys: pytes
     (tmp_path / "empty").mkdir()
     assert main(["check", str(tmp_path / "empty"), "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["problems"][0]["severity"] == "error"
+
+
+def test_what_a_ledger_names_is_counted_in_its_own_words() -> None:
+    assert _files(["a.csv#3", "a.csv#5"]) == "2 rows" and _files(["column age"]) == "1 column"
+    assert _files(["ratings.txt", "trust.txt#3", "trust.txt#5"]) == "3 files or rows"

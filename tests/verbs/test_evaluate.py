@@ -195,9 +195,7 @@ def test_the_bootstrap_covers_the_truth() -> None:
     assert inside >= 52  # 57 expected of 60
 
 
-def test_the_command_scores_again_and_tells_what_changed(
-    toy: Data, quiet: Progress, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_scores_again_and_tells_what_changed(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("sklearn")
     assert main(["train", "digits", "--network", "linear", "--epochs", "2", "--out", "run", "--quiet", "--json"]) == 0
     trained = json.loads(capsys.readouterr().out)

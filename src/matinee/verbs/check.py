@@ -114,8 +114,8 @@ def _reading(data: Data) -> list[Problem]:
         Problem(
             kind,
             "warning" if kind in NOT_MEANT else severity,
-            f"{_files([e.file for e in entries])} {'passed over' if kind in NOT_MEANT else 'left out'} ({kind}): "
-            f"{entries[0].reason}",
+            f"{_files([e.file for e in entries])} {'passed over' if kind in NOT_MEANT else 'left out'} ({kind})"
+            f"{', the first' if len({e.reason for e in entries}) > 1 else ''}: {entries[0].reason}",
             len(entries),
             tuple(entry.file for entry in entries),
         )
@@ -128,10 +128,9 @@ def _reading(data: Data) -> list[Problem]:
 
 def _files(names: Sequence[str]) -> str:
     """How many there are of what the names in a ledger stand for: files, their rows (a.csv#3), columns."""
-    rows, columns = (
-        all(test(name) for name in names) for test in (lambda n: "#" in n, lambda n: n.startswith("column "))
-    )
-    return f"{len(names):,} {'row' if rows else 'column' if columns else 'file'}{'s' if len(names) != 1 else ''}"
+    kinds = {"row" if "#" in name else "column" if name.startswith("column ") else "file" for name in names}
+    s = "s" if len(names) != 1 else ""
+    return f"{len(names):,} {' or '.join(f'{kind}{s}' for kind in sorted(kinds))}"
 
 
 def _classes(data: Data) -> list[Problem]:
