@@ -243,6 +243,7 @@ def test_large_pictures_are_learned_and_answered_in_tiles(tmp_path: Path, quiet:
     sides = {name: {data.origin.names[row] for row in part.rows} for name, part in data.splits().items()}
     assert sum(map(len, sides.values())) == 6 == len(set.union(*sides.values()))  # no picture on two sides
     assert sum(map(len, data.splits().values())) == 6 * 2 * 3 and not data.origin.entries
+    assert not [problem for problem in matinee.check(data).problems if "same content" in problem.words]
     first = task.collate(data.train.gather(np.arange(len(data.train)))).targets
     assert VOID not in first.unique() and len(data.origin.manifest) == 12
     torch.manual_seed(0)
