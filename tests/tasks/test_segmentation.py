@@ -124,6 +124,9 @@ def test_what_cannot_be_learned_from_is_refused(roads: Path, tmp_path: Path, qui
     (tmp_path / "bad" / "masks" / "1.png").unlink()
     with pytest.raises(DataError, match="no picture with a mask: expected"):
         read(tmp_path / "bad", quiet, task="segmentation")
+    (tmp_path / "bad" / "masks" / "mask one.png").write_bytes(b"")  # pictures and masks are no classes of pictures
+    with pytest.raises(DataError, match=r"images/1\.png and masks/mask one\.png have no counterpart of their name"):
+        read(tmp_path / "bad", quiet)
 
 
 def test_classes_are_left_out_and_named(roads: Path, quiet: Progress) -> None:
