@@ -124,6 +124,9 @@ def test_what_cannot_be_learned_from_is_refused(roads: Path, tmp_path: Path, qui
     (tmp_path / "bad" / "masks" / "1.png").unlink()
     with pytest.raises(DataError, match="no picture with a mask: expected"):
         read(tmp_path / "bad", quiet, task="segmentation")
+    (tmp_path / "bad" / "masks" / "mask one.png").write_bytes(b"")  # pictures and masks are no classes of pictures
+    with pytest.raises(DataError, match=r"images/1\.png and masks/mask one\.png have no counterpart of their name"):
+        read(tmp_path / "bad", quiet)
 
 
 def test_classes_are_left_out_and_named(roads: Path, quiet: Progress) -> None:
@@ -243,6 +246,7 @@ def test_large_pictures_are_learned_and_answered_in_tiles(tmp_path: Path, quiet:
     sides = {name: {data.origin.names[row] for row in part.rows} for name, part in data.splits().items()}
     assert sum(map(len, sides.values())) == 6 == len(set.union(*sides.values()))  # no picture on two sides
     assert sum(map(len, data.splits().values())) == 6 * 2 * 3 and not data.origin.entries
+    assert not [problem for problem in matinee.check(data).problems if "same content" in problem.words]
     first = task.collate(data.train.gather(np.arange(len(data.train)))).targets
     assert VOID not in first.unique() and len(data.origin.manifest) == 12
     torch.manual_seed(0)

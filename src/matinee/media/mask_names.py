@@ -154,6 +154,8 @@ def _sorted(said: Mapping[str, _Named], entries: list[Entry]) -> tuple[list[str]
 def has_masks(root: str) -> bool:
     """Whether at least half of what the names in a folder call masks has a picture; not all names are looked at.
 
+    Also where none has, but folders are called so: reading them says that their names do not agree.
+
     Raises OSError where the folder cannot be listed.
     """
     return _mostly_pairs(_glance(root))
@@ -173,7 +175,10 @@ def zip_has_masks(path: str) -> bool:
 def _mostly_pairs(names: Sequence[str]) -> bool:
     found = pair(sorted(names))
     lonely = sum(entry.kind == "no-picture" for entry in found.entries)
-    return bool(found.pictures) and len(found.pictures) >= FEWEST * (len(found.pictures) + lonely)
+    if not found.pictures:  # no classes either: folders that say what they are, of files whose names do not agree
+        folders = {part.lower() for name in names for part in PurePosixPath(name).parts[:-1]}
+        return lonely > 0 and bool(folders & MASK_WORDS) and bool(folders & PICTURE_WORDS)
+    return len(found.pictures) >= FEWEST * (len(found.pictures) + lonely)
 
 
 def _glance(root: str) -> list[str]:

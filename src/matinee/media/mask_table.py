@@ -172,7 +172,10 @@ def listed(source: str, classes: str = "") -> Found:
     pairs.entries += entries
     if not pairs.pictures:
         what = f"{len(pairs.entries):,} files, but no picture with a mask" if pairs.entries else "no pictures"
-        raise DataError(f"{printable(source)} has {what}: {EXPECTED}.")
+        lonely = {entry.kind: entry.file for entry in reversed(pairs.entries)}
+        both = [lonely[kind] for kind in ("no-label", "no-picture") if kind in lonely]
+        alone = f" ({' and '.join(both)} have no counterpart of their name)" if len(both) == 2 else ""
+        raise DataError(f"{printable(source)} has {what}{alone}: {EXPECTED}.")
     found = Found(root, pairs, digest((*stamp, *(f"{e.file}\0{e.kind}" for e in entries))), places)
     _divide_by_lists(found, names)
     there = find_list(names)

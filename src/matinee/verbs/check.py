@@ -233,7 +233,7 @@ def _duplicates(data: Data) -> list[Problem]:
         digest = data.origin.manifest.get(example[1])
         if digest is not None:
             same[digest].append(example)
-    sets = [members for members in same.values() if len(members) > 1]
+    sets = [members for members in same.values() if len({file for _, file, _, _ in members}) > 1]  # not parts of one
     return _judged(data, sets, "duplicate", "the same content")
 
 
