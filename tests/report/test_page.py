@@ -303,6 +303,9 @@ def test_large_pictures_are_made_thumbnails() -> None:
     assert len(text) < 400_000
     assert "crisp" not in text
     assert pictures(text)[0].size == (213, 320)
+    plain, detailed = (draw(Gallery([Picture(np.zeros((600, 800), np.uint8), "x", large)])) for large in (False, True))
+    assert 'width="320"' in plain and "detailed" not in plain
+    assert 'width="640"' in detailed and "pictures photographs detailed" in detailed
     many = draw(Gallery([Picture(pixels[:4, :4])] * 100))
     assert "40 more pictures left out" in many
     assert many.count("<img") == 60
