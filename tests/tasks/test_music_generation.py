@@ -86,6 +86,8 @@ def test_several_networks_answer_with_the_mean_of_their_probabilities() -> None:
     shares = torch.tensor([[0.5, 0.2]]), torch.tensor([[0.1, 0.6]])
     merged = task.merge([(cells, -share.log()) for share in shares])
     assert torch.allclose((-merged[1]).exp(), torch.tensor([[0.3, 0.4]]))
+    own = task.merge([(cells + number, -share.log()) for number, share in enumerate(shares)])
+    assert torch.equal(own[0], cells) and torch.allclose((-own[1]).exp(), shares[0])  # each wrote a piece of its own
 
 
 def test_a_trained_model_reads_other_music_in_its_own_terms(
