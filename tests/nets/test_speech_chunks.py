@@ -84,6 +84,11 @@ def test_words_come_while_it_is_being_said(size: int) -> None:
     assert late < 4.5 + size / SECOND
 
 
+def deaf(inputs: Tensor) -> Heard:
+    """A network that takes all for the nothing behind an end."""
+    return unsearched(torch.zeros(1, 3, 9), torch.tensor([0]))
+
+
 def test_every_frame_is_told_once() -> None:
     _, rows = spoken(60)
     pieces = list(settled([rows], Reads(), STRIDE, SECOND, Pace(10.0, 2.0, 1.0)))
@@ -92,6 +97,8 @@ def test_every_frame_is_told_once() -> None:
     assert ends[-1] == len(rows) // STRIDE
     noise = torch.randint(1, 9, (4000,)).float()  # without a pause
     assert sum(len(piece.log_probs) for piece in settled([noise], Reads(), STRIDE, SECOND, Pace(5.0, 1.0, 0.5))) == 1000
+    (silent,) = [torch.cat([one.log_probs for one in settled([noise], deaf, STRIDE, SECOND, Pace(5.0, 1.0, 0.5))])]
+    assert len(silent) == 1000 and bool((silent.argmax(1) == 0).all())
     assert list(settled([], Reads(), STRIDE, SECOND, LIVE)) == []
     with pytest.raises(ValueError, match="too short"):
         Pace(3.0, 2.0, 1.0)

@@ -17,8 +17,10 @@ from matinee.nets.transcript_times import Laid, marks_of, over, spelled, word_sp
 WEIGHTS: Final = (0.0, 0.15, 0.3, 0.5, 0.7, 0.9, 1.2)
 BONUSES: Final = (-0.5, 0.5, 1.0, 1.5, 2.5)
 """In nats a word, tried beside none."""
-MOST_FRAMES: Final = 20_000
+MOST_FRAMES: Final = 10_000
 """Of the examples that are looked at, so that the look is a matter of seconds."""
+BEAMS: Final = 8
+"""While the weight and the bonus are chosen, at most."""
 
 
 def tuned(
@@ -40,7 +42,7 @@ def tuned(
             break
         rows.append(row[:length].float().cpu().numpy())
     kept = references[: len(rows)]
-    plain = Search(beams)
+    plain = Search(min(beams, BEAMS))
     if language is not None:
         judged = {search: _errors(rows, kept, symbols, language, search) for search in _weighted(plain)}
         for search in sorted(judged, key=lambda one: (judged[one], one.weight))[:2]:
@@ -48,6 +50,7 @@ def tuned(
                 other = replace(search, bonus=bonus)
                 judged[other] = _errors(rows, kept, symbols, language, other)
         plain = min(judged, key=lambda one: (judged[one], one.weight, abs(one.bonus)))
+    plain = replace(plain, beams=beams)
     return replace(plain, trust=_trust(rows, kept, symbols, language, plain))
 
 

@@ -24,6 +24,8 @@ LONGEST: Final = 30.0
 PAUSE: Final = 0.6
 """Seconds without a symbol after which a word is surely over."""
 
+_UNHEARD: Final = -30.0  # ln p of a symbol where there is no sound
+
 Hears = Callable[[Tensor], Heard]
 """What a network says of (1, rows, ...)."""
 
@@ -70,8 +72,7 @@ def settled(blocks: Iterable[Tensor], hears: Hears, stride: int, second: float, 
         if block is not None:
             kept = block if kept is None else torch.cat([kept, block])
         while kept is not None and len(kept) and (len(kept) > longest or block is None):
-            heard = hears(kept[None, :longest])
-            told, offset = heard.log_probs[0, : int(heard.lengths[0])], start // stride
+            told, offset = _told(hears(kept[None, :longest]), min(longest, len(kept)) // stride), start // stride
             if block is None and len(kept) <= longest:
                 yield Settled(done, told[done - offset :])
                 return
@@ -81,6 +82,16 @@ def settled(blocks: Iterable[Tensor], hears: Hears, stride: int, second: float, 
             done = offset + end
             kept = kept[max(0, done - before) * stride - start :]
             start = max(0, done - before) * stride
+
+
+def _told(heard: Heard, frames: int) -> Tensor:
+    """What is said of each frame: silence where a network took the zeros at an end for no sound at all."""
+    told = heard.log_probs[0, : int(heard.lengths[0])]
+    if len(told) >= frames:
+        return told
+    silence = told.new_full((frames - len(told), told.shape[1]), _UNHEARD)
+    silence[:, BLANK] = 0.0
+    return torch.cat([told, silence])
 
 
 def _and_the_end(blocks: Iterable[Tensor]) -> Iterator[Tensor | None]:

@@ -26,7 +26,7 @@ FAINT: Final = 1e-3
 """A symbol less likely than this in a frame begins no new text there."""
 LOST: Final = 1e-7
 """A text so much less likely than the best one is not gone on with."""
-MOST: Final = 40  # symbols of a frame that texts go on with
+MOST: Final = 24  # symbols of a frame that texts go on with
 PIECE: Final = 1500  # frames that are searched at once; of longer recordings, pieces cut where nothing is said
 _LARGEST: Final = 50.0  # ln of what one symbol may multiply a text's likelihood by
 KEPT: Final = 8  # numbers of a search in a network
@@ -134,7 +134,7 @@ def n_best(row: Array, symbols: Sequence[str], language: Speaks | None, settings
     tree = _Tree(symbols, language, settings)
     beam, scale = {0: (1.0, 0.0)}, 0.0  # beginning -> how likely it is, ending with a blank or with its last symbol
     shares = np.exp(np.nan_to_num(row.astype(np.float64), nan=-math.inf, posinf=0.0))
-    for frame, likely in zip(shares, _likely(shares, settings.faint), strict=True):
+    for frame, likely in zip(shares, _likely(shares, settings.faint, tree.ending_words), strict=True):
         beam = _gone_on(beam, frame, likely, tree, LOST if settings.faint else 0.0)
         if len(beam) > settings.beams:
             best = heapq.nlargest(settings.beams, beam.items(), key=lambda pair: pair[1][0] + pair[1][1])
@@ -155,40 +155,52 @@ def n_best(row: Array, symbols: Sequence[str], language: Speaks | None, settings
     return sorted(found, key=lambda one: (-one.score, one.numbers))
 
 
-def _likely(shares: Array, faint: float) -> list[list[tuple[int, float]]]:
-    """For each frame, the symbols that may begin there, with their probabilities."""
-    found: list[list[tuple[int, float]]] = [[] for _ in shares]
-    spoken = shares.copy()
+Likely = tuple[list[tuple[int, float]], list[tuple[int, float]]]
+"""Symbols of a frame with their probabilities, the likeliest first: those within words, and those that end one."""
+
+
+def _likely(shares: Array, faint: float, ending: set[int]) -> list[Likely]:
+    """For each frame, the symbols that may begin there."""
+    found: list[Likely] = [([], []) for _ in shares]
+    spoken = -shares
     spoken[:, BLANK] = 0.0
-    if faint and spoken.shape[1] > MOST:
-        faint_ones = np.argpartition(spoken, -MOST, axis=1)[:, :-MOST]
-        np.put_along_axis(spoken, faint_ones, 0.0, 1)
-    frames, numbers = np.nonzero(spoken > faint)
-    for frame, number, share in zip(frames.tolist(), numbers.tolist(), spoken[frames, numbers].tolist(), strict=True):
-        found[frame].append((number, share))
+    order = np.argsort(spoken, axis=1, kind="stable")[:, : MOST if faint else None]
+    sorted_ = -np.take_along_axis(spoken, order, 1)
+    frames, places = np.nonzero(sorted_ > faint)
+    numbers, kept = order[frames, places].tolist(), sorted_[frames, places].tolist()
+    for frame, number, share in zip(frames.tolist(), numbers, kept, strict=True):
+        found[frame][number in ending].append((number, share))
     return found
 
 
 def _gone_on(
-    beam: dict[int, tuple[float, float]], frame: Array, likely: list[tuple[int, float]], tree: _Tree, lost: float
+    beam: dict[int, tuple[float, float]], frame: Array, likely: Likely, tree: _Tree, lost: float
 ) -> dict[int, tuple[float, float]]:
     """All that may come of the beginnings in one frame, but for what could not be among the best of it."""
-    blank, last, children = frame.item(BLANK), tree.last, tree.children
+    blank, last, parent = frame.item(BLANK), tree.last, tree.parent
     ended = {node: (end + going) * blank for node, (end, going) in beam.items()}
     lasting = {node: going * frame.item(last[node]) for node, (_, going) in beam.items()}
     if len(beam) >= tree.settings.beams:  # what stays fills the beams: anything new must be better than the least
         lost = max(lost, min(ended[node] + going for node, going in lasting.items()))
-    for node, (end, going) in beam.items() if likely else ():
-        whole, mine = end + going, last[node]
-        enough, at_end = tree.enough(node, lost / whole if whole > 0.0 else math.inf)
-        for number, share in likely:
-            child = children.get((node, number))
-            if child is None:
-                if share <= (at_end if number in tree.ending_words else enough):
-                    continue
-                child = tree.grown(node, number)
-            gain = (end if number == mine else whole) * share  # a repeat needs a blank between
-            lasting[child] = lasting.get(child, 0.0) + gain * tree.factor[child]
+    for node in beam:
+        if node and parent[node] in beam:  # what a shorter one of the beams grows into by a symbol
+            end, going = beam[parent[node]]
+            whole = end if last[node] == last[parent[node]] else end + going  # a repeat needs a blank between
+            lasting[node] += whole * frame.item(last[node]) * tree.factor[node]
+    for node, (end, going) in beam.items() if likely[0] or likely[1] else ():
+        whole, mine, children = end + going, last[node], tree.children[node]
+        least = tree.enough(node, lost / whole if whole > 0.0 else math.inf)
+        for some, enough in zip(likely, least, strict=True):
+            for number, share in some:
+                if share <= enough:
+                    break
+                child, gain = children.get(number), (end if number == mine else whole) * share
+                if child is None:
+                    if gain * tree.most(node, number) <= lost:
+                        continue
+                    child = tree.grown(node, number)
+                if child not in beam:
+                    lasting[child] = gain * tree.factor[child]
     return {node: (ended.get(node, 0.0), going) for node, going in lasting.items()}
 
 
@@ -197,8 +209,8 @@ class _Tree:
 
     def __init__(self, symbols: Sequence[str], language: Speaks | None, settings: Search) -> None:
         self.settings, self._symbols, self._language = settings, symbols, language
-        self.children: dict[tuple[int, int], int] = {}
-        self._parent, self.last, self._state = [0], [BLANK], [State()]
+        self.children: list[dict[int, int]] = [{}]
+        self.parent, self.last, self._state = [0], [BLANK], [State()]
         self.factor, self.gained, self.spoken = [1.0], [0.0], [0.0]
         self._begins = math.exp(max(0.0, settings.bonus))
         self._gains: dict[tuple[str, int], tuple[float, float]] = {}
@@ -216,6 +228,12 @@ class _Tree:
         cost = max(0.0, -self.settings.weight * self._state[node].spelled)
         return least / self._begins, least / math.exp(min(cost, _LARGEST)) / self._begins**3
 
+    def most(self, node: int, number: int) -> float:
+        """The factor of one more symbol, where it ends no word; else it is not looked for, and 1e30."""
+        if number in self.ending_words:
+            return 1e30
+        return self._inside(self._state[node].partial, number)[0]
+
     def _inside(self, partial: str, number: int) -> tuple[float, float]:
         """What a symbol brings that ends no word: a factor, and ln p. Only the letters before it matter."""
         found = self._gains.get((partial, number))
@@ -230,7 +248,8 @@ class _Tree:
 
     def grown(self, node: int, number: int) -> int:
         """A new beginning, longer by a symbol."""
-        found = self.children[node, number] = len(self.last)
+        found = self.children[node][number] = len(self.last)
+        self.children.append({})
         factor, spoken, state = 1.0, 0.0, self._state[node]
         if self._language is not None and number in self.ending_words:
             step = self._language.step(state, self._symbols[number])
@@ -238,7 +257,7 @@ class _Tree:
         elif self._language is not None:
             factor, spoken = self._inside(state.partial, number)
             state = State(state.before, state.partial + self._symbols[number], state.spelled + spoken)
-        self._parent.append(node)
+        self.parent.append(node)
         self.last.append(number)
         self._state.append(state)
         self.factor.append(factor)
@@ -255,7 +274,7 @@ class _Tree:
         found = []
         while node:
             found.append(self.last[node])
-            node = self._parent[node]
+            node = self.parent[node]
         return tuple(reversed(found))
 
 
