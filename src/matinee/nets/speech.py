@@ -25,9 +25,9 @@ from matinee.nets.speech_chunks import LONGEST, stitched
 from matinee.nets.speech_front import Front, SpeechShape, Varied, ends, within
 from matinee.nets.transcribing import KEPT, Search, beam_search, greedy
 
-NAMES: Final = ("linear", "cnn", "lstm", "conformer")
+NAMES: Final = ("linear", "lstm", "conformer")
 SIZES: Final = {"s": (96, 4), "m": (144, 6), "l": (256, 8)}
-"""Units and layers of `conformer` and `cnn`; of `lstm`, the units of one direction."""
+"""Units and layers of `conformer`; of `lstm`, the units of one direction."""
 DEPTH: Final = {"s": 2, "m": 3, "l": 4}
 """Layers of `lstm`."""
 CHANNELS: Final = 32  # of the two convolutions before the layers
@@ -47,8 +47,7 @@ class Training:
 
 
 class SpeechNetwork(nn.Module):
-    """Front, stem, body, head. stride: rows of the input that one frame of the answer is. margin: frames of an answer
-    for which the first moment of a recording is heard before it begins.
+    """Front, stem, body, head. stride: rows of the input that one frame of the answer is.
 
     search: buffer (8,), how words are looked for in what it hears (`transcribing.Search`); zeros while it learns.
     """
@@ -62,16 +61,13 @@ class SpeechNetwork(nn.Module):
         self.body: nn.Module = Through()
         self.head = nn.Linear(units, shape.symbols)
         self.share = training.dropout
-        self.stride, self.margin = shape.hop * 4, 0
+        self.stride = shape.hop * 4
         self.register_buffer("search", torch.zeros(KEPT))
 
     def forward(self, inputs: Tensor) -> Heard:
-        values, lengths = self.front(inputs)
-        if self.margin:
-            values, lengths = pad(values, (4 * self.margin, 0), mode="replicate"), lengths + 4 * self.margin
-        values, lengths = self.stem(values, lengths)
-        values = self.body(dropped(values, self.share, self.training), lengths)[:, self.margin :]
-        return unsearched(self.head(values).float().log_softmax(-1), lengths - self.margin)
+        values, lengths = self.stem(*self.front(inputs))
+        values = self.body(dropped(values, self.share, self.training), lengths)
+        return unsearched(self.head(values).float().log_softmax(-1), lengths)
 
 
 class Through(nn.Module):
@@ -133,12 +129,12 @@ class Conformer(nn.Module):
     """Layers (batch, frames, units) -> the same.
 
     Gulati et al. (2020, arXiv 2005.08100), with rotary places (Su et al., 2021) in place of relative ones, and norms
-    over the units of a frame: a batch of few recordings says little of all. attends: without it, convolutions alone.
+    over the units of a frame: a batch of few recordings says little of all.
     """
 
-    def __init__(self, units: int, depth: int, share: float, attends: bool = True) -> None:
+    def __init__(self, units: int, depth: int, share: float) -> None:
         super().__init__()
-        layers = [Layer(units, share, attends) for _ in range(depth)]
+        layers = [Layer(units, share) for _ in range(depth)]
         self.layers, self.width = nn.ModuleList(layers), layers[0].width
         self.last = nn.LayerNorm(units)
 
@@ -154,24 +150,22 @@ class Conformer(nn.Module):
 class Layer(nn.Module):
     """Half a step of thinking, attention to all frames, a convolution over those around, half a step of thinking."""
 
-    def __init__(self, units: int, share: float, attends: bool) -> None:
+    def __init__(self, units: int, share: float) -> None:
         super().__init__()
-        self.share, self.heads, self.attends = share, max(1, units // HEAD), attends
+        self.share, self.heads = share, max(1, units // HEAD)
         while units % (2 * self.heads):
             self.heads -= 1
         self.width = units // self.heads
-        self.norms = nn.ModuleList(nn.LayerNorm(units) if attends or n != 1 else nn.Identity() for n in range(6))
+        self.norms = nn.ModuleList(nn.LayerNorm(units) for _ in range(6))
         self.think, self.again = (nn.Sequential(nn.Linear(units, 4 * units), nn.SiLU(), nn.Linear(4 * units, units))
                                   for _ in range(2))  # fmt: skip
-        if attends:
-            self.ask, self.answer = nn.Linear(units, 3 * units), nn.Linear(units, units)
+        self.ask, self.answer = nn.Linear(units, 3 * units), nn.Linear(units, units)
         self.gate, self.out = nn.Linear(units, 2 * units), nn.Linear(units, units)
         self.around = nn.Conv1d(units, units, KERNEL, padding=KERNEL // 2, groups=units)
 
     def forward(self, values: Tensor, there: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
         values = values + 0.5 * self._kept(self.think(self.norms[0](values)))
-        if self.attends:
-            values = values + self._kept(self._attended(self.norms[1](values), there, turns))
+        values = values + self._kept(self._attended(self.norms[1](values), there, turns))
         values = values + self._kept(self._convolved(self.norms[2](values), there))
         values = values + 0.5 * self._kept(self.again(self.norms[3](values)))
         found: Tensor = self.norms[4](values)
@@ -226,11 +220,7 @@ def build(name: str, shape: SpeechShape, size: str, training: Training) -> nn.Mo
     if name == "lstm":
         network.body = Recurrent(units, DEPTH[size], training.dropout)
     else:
-        network.body = Conformer(units, depth, training.dropout, attends=name == "conformer")
-    if name == "cnn":
-        # It hears a second around each frame and must not know where in a recording that is: of few recordings it
-        # would learn in which order their words come.
-        network.margin = depth * (KERNEL // 2) + 1
+        network.body = Conformer(units, depth, training.dropout)
     return network
 
 
