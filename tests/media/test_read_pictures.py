@@ -312,7 +312,7 @@ def test_a_worker_that_dies_costs_one_picture(tmp_path: Path, monkeypatch: pytes
     many(tmp_path)
     for name in ("0/0000.png", "1/0100.png", "1/0103.png"):
         (tmp_path / name).write_bytes(b"kill it")
-    monkeypatch.setattr(crew, "_BEGIN", KILLER.format(path=crew._import_path()))
+    monkeypatch.setattr(crew, "_BEGIN", KILLER.format(path=crew.import_path()))
     table = read(tmp_path)
     assert kinds(table) == {"0/0000.png": "unreadable", "1/0100.png": "unreadable", "1/0103.png": "unreadable"}
     assert "ended the process" in table.entries[0].reason
@@ -324,7 +324,7 @@ def test_a_worker_that_dies_costs_one_picture(tmp_path: Path, monkeypatch: pytes
 def test_a_picture_that_takes_for_ever_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     many(tmp_path)
     (tmp_path / "1" / "0100.png").write_bytes(b"hang it")
-    monkeypatch.setattr(crew, "_BEGIN", KILLER.format(path=crew._import_path()))
+    monkeypatch.setattr(crew, "_BEGIN", KILLER.format(path=crew.import_path()))
     monkeypatch.setattr(crew, "PATIENCE", 1.0)
     table = read(tmp_path)
     assert kinds(table) == {"1/0100.png": "unreadable"}

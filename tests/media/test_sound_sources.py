@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from pathlib import Path
 
@@ -13,7 +14,10 @@ import matinee
 from matinee.core.errors import DataError, SettingsError
 from matinee.core.progress import Progress
 from matinee.core.task import Data
+from matinee.media.sound_decoding import hear
 from matinee.media.sound_listing import fits
+from matinee.media.sound_serving import Source
+from matinee.media.stretches import cut, seconds_of, stretch_name
 
 RATE = 4000
 
@@ -169,7 +173,7 @@ def test_a_long_recording_becomes_examples_that_stay_together(tmp_path: Path) ->
 def test_reading_again_opens_no_sound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = folders(tmp_path / "s")
     first = read(root)
-    monkeypatch.setattr("matinee.media.sound_table.decode", None)
+    monkeypatch.setattr("matinee.media.sound_table.hear", None)
     again = read(root)
     assert first.digest() == again.digest() and np.array_equal(first.train.rows, again.train.rows)
 
@@ -196,3 +200,87 @@ def test_what_holds_sounds_for_something_else_is_not_taken(tmp_path: Path) -> No
     assert fits(tmp_path / "lj") is None
     put(tmp_path / "loose" / "1_a.wav", 300)
     assert fits(tmp_path / "loose") == "a folder of sounds"
+
+
+def test_a_table_may_name_stretches(tmp_path: Path) -> None:
+    for seed in range(6):
+        put(tmp_path / "s" / f"{seed}.wav", 300 + 600 * (seed % 2), 2.0, seed=seed)
+    rows = [
+        f"{seed}.wav,{start},{start + 0.5},{'low' if seed % 2 == 0 else 'high'}"
+        for seed in range(6)
+        for start in (0, 1)
+    ]
+    wrong = ["0.wav,1.5,1.5,low", "0.wav,x,2,low", "1.wav,9,10,high", "2.wav,1,1.5,low", "3.wav,1.8,2.5,high"]
+    (tmp_path / "s" / "t.csv").write_text("\n".join(["file,start,end,label", *rows, *wrong, ""]))
+    data = read(tmp_path / "s")
+    told = {entry.file: (entry.kind, entry.reason) for entry in data.origin.entries}
+    assert told["t.csv#14"][0] == told["t.csv#15"][0] == "unreadable" and "is no stretch" in told["t.csv#15"][1]
+    assert told["1.wav#t=9,10"] == ("empty", "it ends after 2.00 s, before second 9")
+    assert told["t.csv#17"][0] == "duplicate-row" and told["3.wav#t=1.8,2.5"][0] == "event"
+    assert total(data) == 13 and labels(data)["4.wav#t=1,1.5"] == "low"
+    assert set(np.diff(data.train.ragged("sound").offsets).tolist()) == {800, 2000}  # type: ignore[attr-defined]
+    together = data.task.together(data.train)
+    assert together is not None and len(set(together)) <= 6 and -1 not in together
+    assert data.task.changes(str(tmp_path / "s"), data.origin.manifest) == {"changed": [], "missing": [], "new": []}
+    put(tmp_path / "s" / "5.wav", 900, 2.0, seed=50)
+    assert data.task.changes(str(tmp_path / "s"), data.origin.manifest)["changed"] == ["5.wav#t=0,0.5", "5.wav#t=1,1.5"]
+
+
+def test_times_in_longer_recordings_are_no_stretches_of_clips(tmp_path: Path) -> None:
+    for seed in range(8):
+        put(tmp_path / "s" / f"{seed}.wav", 300 + 600 * (seed % 2), 0.5, seed=seed)
+    rows = [f"{seed}.wav,{10 * seed},{10 * seed + 0.5},{seed % 2}" for seed in range(8)]
+    (tmp_path / "s" / "t.csv").write_text("\n".join(["slice_file_name,start,end,class", *rows, ""]))
+    data = read(tmp_path / "s")
+    assert total(data) == 8 and "cut out" in data.origin.entries[0].reason
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"), [("1:02.5", 62.5), ("", 7.0), ("3,5", 3.5), ("1e-1", 0.1), ("soon", None)]
+)
+def test_times_as_people_write_them(said: str, seconds: float | None) -> None:
+    assert seconds_of(said, 7.0) == seconds
+
+
+@pytest.mark.parametrize("name", ["a.wav#t=1,2", "a.wav#t=0.125,2.5", "a.wav#t=3", "a.wav"])
+def test_names_of_stretches_are_read_as_written(name: str) -> None:
+    assert stretch_name(*cut(name)) == name
+    assert cut("a#t=.wav") == ("a#t=.wav", 0.0, math.inf)
+
+
+WILD = """
+import json, os, sys, time
+sys.path[:] = json.loads(sys.argv[1])
+import matinee.media.sound_serving as serving
+plain = serving.decode
+def decode(raw, *rest):
+    name = os.path.basename(raw)
+    time.sleep(60 * ("hangs" in name))
+    os._exit(7) if "ends" in name else None
+    return plain(raw, *rest)
+serving.decode = decode
+serving.serve()
+"""
+
+
+def test_a_decoder_that_hangs_or_crashes_takes_its_file_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("matinee.media.sound_decoding._BEGIN", WILD)
+    monkeypatch.setattr("matinee.media.sound_decoding._idle", [])
+    root = folders(tmp_path / "s", 3)
+    for name in ("hangs", "ends"):
+        put(root / "low" / f"{name}.wav", 300)
+    with monkeypatch.context() as hurried:
+        hurried.setattr("matinee.media.sound_decoding.PATIENCE", 0.5)
+        heard = hear(Source(str(root / "low" / "hangs.wav")), RATE, 5)
+    assert heard.failure == ("unreadable", "decoding it took longer than 0.5 s")
+    (root / "low" / "hangs.wav").unlink()
+    data = read(root)
+    told = {entry.file: entry.reason for entry in data.origin.entries}
+    assert told == {"low/ends.wav": "decoding it ended the process (code 7)"} and total(data) == 6
+
+
+def test_a_child_that_cannot_start_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("matinee.media.sound_decoding._BEGIN", "import sys; sys.exit('no luck')")
+    monkeypatch.setattr("matinee.media.sound_decoding._idle", [])
+    with pytest.raises(DataError, match="ends at once \\(code 1: no luck"):
+        read(folders(tmp_path / "s", 2))

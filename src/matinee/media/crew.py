@@ -108,7 +108,7 @@ class Crew:
         place.write_bytes(struct.pack("q", -1))
         with place.open("r+b") as file:
             at = mmap.mmap(file.fileno(), 8)
-        command = [sys.executable, "-I", "-S", "-c", _BEGIN, json.dumps(_import_path()), str(self._scratch), str(place)]
+        command = [sys.executable, "-I", "-S", "-c", _BEGIN, json.dumps(import_path()), str(self._scratch), str(place)]
         env = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         try:
             with log.open("wb") as errors:
@@ -229,7 +229,8 @@ _BEGIN = (
 )
 
 
-def _import_path() -> list[str]:
+def import_path() -> list[str]:
+    """Where a child process finds the modules that this one does."""
     package = str(Path(__file__).resolve().parents[2])
     return [package, *(os.path.abspath(entry) for entry in sys.path)]  # noqa: PTH100 - "" is the working directory
 

@@ -12,7 +12,8 @@ from matinee.core.ledger import Entry, Listed
 from matinee.media.decoding import worker_count
 from matinee.media.picture_listing import sift
 from matinee.media.sound_listing import Wanted, listed
-from matinee.media.sound_table import Files, part_digest, sha256_of
+from matinee.media.sound_serving import entry_of, sha256_of, stretch_digest
+from matinee.media.sound_table import part_digest, source_of
 from matinee.media.sounds import EXTENSIONS, SoundError
 from matinee.media.walking import natural, printable, walk
 
@@ -24,16 +25,23 @@ def changed_since(source: str | Path, manifest: Mapping[str, str], wanted: Wante
     Raises DataError where the source itself cannot be read.
     """
     listing = listed(source, wanted)
-    files = Files(listing)
+    rows: dict[tuple[str, int], list[int]] = {}
+    for row in range(len(listing.files)):
+        sound = source_of(listing, row)
+        rows.setdefault((sound.path, sound.place), []).append(row)
 
-    def look(row: int) -> str:
+    def look(file: tuple[str, int]) -> str:
         try:
-            return sha256_of(files(row))
+            return sha256_of(entry_of(*file) if file[1] >= 0 else file[0])
         except SoundError:
             return ""
 
+    now: dict[str, str] = {}
     with ThreadPoolExecutor(worker_count()) as pool:
-        now = dict(zip(listing.names, pool.map(look, range(len(listing.names))), strict=True))
+        for file, digest in zip(rows, pool.map(look, rows), strict=True):
+            for row in rows[file]:
+                own = stretch_digest(digest, listing.starts[row], listing.ends[row])
+                now[listing.of.names[row]] = own
     whole = {name: said for name, said in manifest.items() if said and not _is_part(name, manifest)}
     return {
         "changed": [name for name, said in whole.items() if now.get(name, "") not in ("", said.lower())],

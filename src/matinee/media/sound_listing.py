@@ -2,6 +2,7 @@
 
 sounds/dog/1.wav, sounds/rain/2.ogg       class folders, also under train, val and test, or a zip of them
 meta/clips.csv beside audio/1.wav         a table of file names and labels; the files are looked for below
+clips.csv: file,start,end,label           a table of stretches of them, in seconds
 recordings/7_anna_3.wav                   names that say it: `label_pattern` finds the label in them
 """
 
@@ -9,7 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,18 +29,12 @@ from matinee.media.picture_listing import (
     sift,
     steps_over,
 )
-from matinee.media.picture_manifest import LABEL_COLUMNS
-from matinee.media.records import GROUP_COLUMNS, read_records
+from matinee.media.records import read_records
+from matinee.media.sound_rows import FILE_COLUMNS, LABELS, SoundListing, label_by_table
 from matinee.media.sounds import EXTENSIONS
 from matinee.media.walking import is_folder, natural, printable, walk
 
 TABLES: Final = (".csv", ".tsv", ".jsonl", ".json", ".ndjson", ".parquet")
-FILE_COLUMNS: Final = (
-    *("file", "filename", "file_name", "path", "audio", "audio_filepath", "audio_path", "filepath", "file_path"),
-    *("wav", "sound", "clip", "fname", "slice_file_name"),
-)
-LABELS: Final = ("category", "class_name", "class", "emotion", "genre", *LABEL_COLUMNS, "classid")
-GROUPS: Final = (*GROUP_COLUMNS, "speaker", "speaker_id", "client_id", "actor", "fold")
 SPOKEN: Final = (".txt", ".lab", ".scp", ".trn", ".textgrid")
 """Beside sounds, these hold what is said in them: then they are something else than examples of classes."""
 GLANCE: Final = 2_000  # entries of a folder that a first look reads
@@ -81,22 +75,23 @@ def fits(source: str | Path) -> str | None:
     return None
 
 
-def listed(source: str | Path, wanted: Wanted) -> Listing:
+def listed(source: str | Path, wanted: Wanted) -> SoundListing:
     """The sounds of a source. Raises DataError where there are none, SettingsError for a pattern that is none."""
     path = os.path.realpath(source)
     if not os.path.exists(path):  # noqa: PTH110
         raise DataError(f"{printable(os.fspath(source))}: there is no such file or folder.")
     if path.lower().endswith(".zip"):
-        listing = _of_zip(path, wanted)
+        found = _of_zip(path, wanted)
     elif os.path.isdir(path):  # noqa: PTH112
-        listing = _of_folder(path, "", wanted)
+        found = _of_folder(path, "", wanted)
     elif path.lower().endswith(TABLES):
         root = os.path.dirname(path)  # noqa: PTH120
         if not sift(walk(root).names, [], EXTENSIONS):
             root = os.path.dirname(root)  # noqa: PTH120 - meta/clips.csv beside audio/
-        listing = _of_folder(root, path, wanted)
+        found = _of_folder(root, path, wanted)
     else:
         raise DataError(f"{printable(path)} is no source of labelled sounds: {EXPECTED.format(root='sounds')}")
+    listing = found.of
     if wanted.test_pattern:
         pattern = _pattern("test_pattern", wanted.test_pattern)
         listing.splits = [
@@ -106,19 +101,19 @@ def listed(source: str | Path, wanted: Wanted) -> Listing:
             raise DataError(f"--test-pattern {wanted.test_pattern}: none of {len(listing.names):,} file names fits it.")
     if wanted.groups:
         name_groups(listing, wanted.groups)
-    return listing
+    return found
 
 
-def _of_zip(path: str, wanted: Wanted) -> Listing:
+def _of_zip(path: str, wanted: Wanted) -> SoundListing:
     listing = Listing(path, archive=True, what="sound")
     places = entries_of(listing)
     sounds = sift(sorted(places), listing.entries, EXTENSIONS, "sound")
     _label(listing, sounds, wanted, steps_over(sounds))
     listing.places = [places[name] for name in listing.names]
-    return listing
+    return SoundListing(listing).filled()
 
 
-def _of_folder(root: str, table: str, wanted: Wanted) -> Listing:
+def _of_folder(root: str, table: str, wanted: Wanted) -> SoundListing:
     found = walk(root)
     listing = Listing(root, entries=list(found.entries), what="sound")
     others: list[Entry] = []
@@ -129,10 +124,9 @@ def _of_folder(root: str, table: str, wanted: Wanted) -> Listing:
         table = _table_of(root, found.names, sounds, wanted)
     listing.entries += [entry for entry in others if os.path.join(root, entry.file) != table]  # noqa: PTH118
     if table:
-        _label_by_table(listing, sounds, table, wanted)
-    else:
-        _label(listing, sounds, wanted, 0)
-    return listing
+        return label_by_table(listing, sounds, table, (wanted.file_column, wanted.label_column))
+    _label(listing, sounds, wanted, 0)
+    return SoundListing(listing).filled()
 
 
 def _label(listing: Listing, sounds: Sequence[str], wanted: Wanted, steps: int) -> None:
@@ -201,69 +195,6 @@ def _table_of(root: str, names: Sequence[str], sounds: Sequence[str], wanted: Wa
         if sum(word in known or any(f"{word}{end}" in known for end in EXTENSIONS) for word in first) * 2 > len(first):
             return path
     return ""
-
-
-def _label_by_table(listing: Listing, sounds: Sequence[str], table: str, wanted: Wanted) -> None:
-    records = read_records(table)
-    files = records.column(wanted.file_column, FILE_COLUMNS, flag="file_column", what="file name")
-    column = records.column(wanted.label_column, LABELS, flag="label_column", what="label")
-    group = records.column("", GROUPS, flag="groups", what="group", needed=False)
-    listing.entries += records.entries
-    below = os.path.relpath(os.path.dirname(table), listing.root).replace(os.sep, "/")  # noqa: PTH120
-    find, labels = _Finder(sounds, "" if below == "." else f"{below}/"), list[str]()
-    numbers: dict[str, int] = {}
-    seen: dict[str, str] = {}
-    for values, row, split in zip(records.rows, records.names, records.splits, strict=True):
-        name, reason = find(values[files].strip())
-        label, kind = values[column].strip(), "missing"
-        if not reason and not label:
-            kind, reason = "no-label", "the label is empty"
-        if not reason and name in seen:
-            kind, reason = "duplicate-row", f"{printable(name)} has a row already"
-            if seen[name] != label:
-                reason += f", with another label ({printable(seen[name])})"
-        if reason:
-            listing.entries.append(Entry(printable(row), kind, reason))
-            continue
-        seen[name] = label
-        listing.names.append(name)
-        listing.splits.append(split)
-        listing.groups.append(numbers.setdefault(values[group], len(numbers)) if group >= 0 and values[group] else -1)
-        labels.append(label)
-    if not labels:
-        first = f"; the first: {listing.entries[-1].reason}" if listing.entries else ""
-        raise DataError(f"{printable(table)} has no row with a sound that can be used{first}")
-    unnamed = [name for name in sounds if name not in seen]
-    listing.entries += [Entry(printable(name), "ignored", "the table does not name it") for name in unnamed]
-    listing.stamp = digest((listing.stamp, *("\0".join(values) for values in records.rows)))
-    name_classes(listing, labels)
-
-
-class _Finder:
-    """The sound that a table means by a name. Only what lies below the folder can be found, so nothing leads out."""
-
-    def __init__(self, sounds: Sequence[str], beside: str) -> None:
-        self._there, self._beside = set(sounds), beside
-        self._named: dict[str, list[str]] = defaultdict(list)
-        for name in sounds:
-            last = name.rpartition("/")[2]
-            self._named[last].append(name)
-            self._named[os.path.splitext(last)[0]].append(name)  # noqa: PTH122
-
-    def __call__(self, name: str) -> tuple[str, str]:
-        """(name below the folder, "") or ("", why there is none)."""
-        if not name or "\0" in name:
-            return "", "no file is named"
-        plain = os.path.normpath(name.replace("\\", "/")).replace(os.sep, "/")
-        for place in (f"{self._beside}{plain}", plain):
-            if place in self._there:
-                return place, ""
-        found = self._named.get(plain.rpartition("/")[2], [])
-        if len(found) == 1:
-            return found[0], ""
-        if found:
-            return "", f"{printable(name)}: {len(found)} files here are called so"
-        return "", f"{printable(name)}: there is no such sound in the folder"
 
 
 # -- a first look

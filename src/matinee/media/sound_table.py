@@ -8,14 +8,15 @@ may be becomes several, which belong together.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 import os
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -28,16 +29,18 @@ from matinee.core.ledger import Entry
 from matinee.core.task import Origin
 from matinee.media.decoding import worker_count
 from matinee.media.picture_listing import Listing, digest
+from matinee.media.sound_decoding import Heard, hear, look
 from matinee.media.sound_listing import Wanted, listed
-from matinee.media.sounds import Header, SoundError, decode, is_silent, needs, probe
+from matinee.media.sound_rows import SoundListing
+from matinee.media.sound_serving import Source
+from matinee.media.sounds import Header, SoundError, needs
 from matinee.media.walking import printable
 
-FORMAT: Final = 1  # of the cached folder; raised whenever what is in it changes
+FORMAT: Final = 2  # of the cached folder; raised whenever what is in it changes
 LOOKED_AT: Final = 512  # headers that the rate and the window are chosen from
 USUAL_RATE: Final = 16_000  # samples a second, at most, where nobody asks for more: half of them is the highest tone
 USUAL_WINDOW: Final = 5.0  # seconds, at most
 LONGEST_FILE: Final = 3600.0  # seconds of a recording that are read
-BYTE_LIMIT: Final = 1 << 29  # of an entry in a zip, which is unpacked in memory
 AHEAD: Final = 2  # files being decoded, for each worker, before the oldest is written
 
 
@@ -90,7 +93,7 @@ def read_sounds(
     """
     needs()
     listing = listed(source, request.wanted)
-    key = digest((str(FORMAT), listing.root, json.dumps(asdict(request), sort_keys=True), listing.stamp))[:40]
+    key = digest((str(FORMAT), listing.of.root, json.dumps(asdict(request), sort_keys=True), listing.of.stamp))[:40]
     folder = cache.find("sounds", key)
     if folder is not None:
         try:
@@ -116,76 +119,25 @@ def _load(folder: Path) -> SoundTable:
     )  # fmt: skip
 
 
-class Files:
-    """The files of a listing, from the folder or from the zip, as what `media.sounds` reads."""
-
-    def __init__(self, listing: Listing) -> None:
-        self._listing = listing
-
-    def __call__(self, row: int) -> str | bytes:
-        """A path, or the bytes of a zip's entry. Raises SoundError."""
-        listing = self._listing
-        if not listing.archive:
-            return os.path.join(listing.root, listing.names[row])  # noqa: PTH118
-        try:
-            with (
-                zipfile.ZipFile(listing.root) as archive,
-                archive.open(archive.infolist()[listing.places[row]]) as file,
-            ):
-                raw = file.read(BYTE_LIMIT + 1)
-        except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, NotImplementedError, EOFError) as error:
-            raise SoundError("unreadable", f"the zip entry cannot be read ({error})") from error
-        if len(raw) > BYTE_LIMIT:
-            raise SoundError("oversized", f"the entry has more than {BYTE_LIMIT:,} bytes")
-        return raw
+def source_of(listing: SoundListing, row: int) -> Source:
+    """The sound of a row, for whoever decodes it."""
+    of, start, end = listing.of, listing.starts[row], listing.ends[row]
+    if of.archive:
+        return Source(of.root, of.places[row], start, end)
+    return Source(os.path.join(of.root, listing.files[row]), -1, start, end)  # noqa: PTH118
 
 
-def sha256_of(raw: str | bytes) -> str:
-    """SHA-256, hex, of a file or of bytes; "" where it cannot be read."""
-    if isinstance(raw, bytes):
-        return hashlib.sha256(raw).hexdigest()
-    try:
-        with open(raw, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return ""
-
-
-@dataclass
-class _Heard:
-    """What became of one file: its samples, or why there are none, and what is to be said of it all the same."""
-
-    digest: str = ""
-    samples: Array | None = None
-    failure: tuple[str, str] | None = None
-    event: str = ""
-
-
-def _hear(files: Files, row: int, rate: int) -> _Heard:
-    found = _Heard()
-    try:
-        raw = files(row)
-        found.digest = sha256_of(raw)
-        found.samples, found.event = decode(raw, rate, LONGEST_FILE)
-        if not found.event and len(found.samples) >= LONGEST_FILE * rate:
-            found.event = f"only its first {LONGEST_FILE / 60:.0f} minutes are read"
-        if is_silent(found.samples):
-            found.failure = "silent", "there is nothing to hear: every sample is the same, or as good as"
-    except SoundError as error:
-        found.failure = error.kind, str(error)
-    except MemoryError:
-        found.failure = "oversized", "there is not enough memory to decode it"
-    return found
-
-
-def _fill(folder: Path, listing: Listing, request: SoundRequest, progress: Callable[[int, int], None] | None) -> None:
-    files, count = Files(listing), len(listing.names)
-    headers = _headers(files, count)
-    rate = request.rate or _usual_rate(headers)
-    window = request.window or _usual_window(headers)
-    writer = _Writer(folder, listing, round(max(request.longest, window) * rate))
+def _fill(
+    folder: Path, listing: SoundListing, request: SoundRequest, progress: Callable[[int, int], None] | None
+) -> None:
+    of, count = listing.of, len(listing.files)
     with ThreadPoolExecutor(worker_count()) as pool:
-        for row, heard in _in_order(pool, lambda row: _hear(files, row, rate), count):
+        headers = _headers(pool, listing)
+        rate = request.rate or _usual_rate([header for header, _ in headers])
+        window = request.window or _usual_window([seconds for _, seconds in headers])
+        writer = _Writer(folder, of, round(max(request.longest, window) * rate))
+        work = partial(_hear, listing, rate, folder)
+        for row, heard in _in_order(pool, work, count):
             writer.add(row, heard)
             if progress is not None and (row % 16 == 15 or row + 1 == count):
                 progress(row + 1, count)
@@ -193,31 +145,40 @@ def _fill(folder: Path, listing: Listing, request: SoundRequest, progress: Calla
     if not len(good):
         kinds = ", ".join(f"{number:,} {kind}" for kind, number in Counter(e.kind for e in writer.entries).items())
         raise DataError(
-            f"{printable(listing.root)}: none of {count:,} sounds can be used ({kinds}); "
+            f"{printable(of.root)}: none of {count:,} sounds can be used ({kinds}); "
             f"{writer.entries[0].file}: {writer.entries[0].reason}"
         )
     np.save(folder / "offsets.npy", np.concatenate(([0], np.cumsum(lengths))))
     np.save(folder / "good.npy", good)
-    for name, values in (("label", listing.labels), ("split", listing.splits), ("group", listing.groups)):
+    for name, values in (("label", of.labels), ("split", of.splits), ("group", of.groups)):
         np.save(folder / f"{name}.npy", np.array(values or [-1] * count, np.int64)[rows])
     np.save(folder / "file.npy", rows)
     told = {
-        "names": writer.names, "digests": writer.digests, "classes": listing.classes, "rate": rate, "window": window,
-        "entries": [[e.file, e.kind, e.reason] for e in (*listing.entries, *writer.entries)],
+        "names": writer.names, "digests": writer.digests, "classes": of.classes, "rate": rate, "window": window,
+        "entries": [[e.file, e.kind, e.reason] for e in (*of.entries, *writer.entries)],
         "silent": writer.keeps_silence, "facts": _facts(headers, lengths[good], (rate, window)),
     }  # fmt: skip
     (folder / "table.json").write_text(json.dumps(told), encoding="ascii")
 
 
-def _headers(files: Files, count: int) -> list[Header]:
-    """What a sample of the files, spread evenly, says of itself."""
-    found = []
-    for row in np.unique(np.linspace(0, count - 1, min(count, LOOKED_AT)).astype(np.int64)).tolist():
+def _hear(listing: SoundListing, rate: int, folder: Path, row: int) -> Heard:
+    return hear(source_of(listing, row), rate, LONGEST_FILE, str(folder))
+
+
+def _headers(pool: ThreadPoolExecutor, listing: SoundListing) -> list[tuple[Header, float]]:
+    """What a sample of the files, spread evenly, says of itself, and how many seconds of it are meant."""
+
+    def told(row: int) -> tuple[Header, float] | None:
         try:
-            found.append(probe(files(row)))
+            header = look(source_of(listing, row))
         except SoundError:
-            continue  # decoding will say what is wrong with it
-    return [header for header in found if header.frames]
+            return None  # decoding will say what is wrong with it
+        seconds = min(header.seconds, listing.ends[row]) - listing.starts[row]
+        return (header, seconds) if header.frames and seconds > 0 else None
+
+    count = len(listing.files)
+    rows = np.unique(np.linspace(0, count - 1, min(count, LOOKED_AT)).astype(np.int64)).tolist()
+    return [found for found in pool.map(told, rows) if found is not None]
 
 
 def _usual_rate(headers: Sequence[Header]) -> int:
@@ -225,20 +186,20 @@ def _usual_rate(headers: Sequence[Header]) -> int:
     return min(USUAL_RATE, counts.most_common(1)[0][0]) if counts else USUAL_RATE
 
 
-def _usual_window(headers: Sequence[Header]) -> float:
+def _usual_window(seconds: Sequence[float]) -> float:
     """Seconds in which 99 of 100 sounds have room, to a tenth; from 0.2 to 5."""
-    if not headers:
+    if not seconds:
         return 1.0
-    wide = float(np.quantile([header.seconds for header in headers], 0.99))
+    wide = float(np.quantile(seconds, 0.99))
     return min(USUAL_WINDOW, max(0.2, math.ceil(10 * wide - 0.01) / 10))
 
 
-def _facts(headers: Sequence[Header], lengths: Array, learned: tuple[int, float]) -> dict[str, str]:
+def _facts(headers: Sequence[tuple[Header, float]], lengths: Array, learned: tuple[int, float]) -> dict[str, str]:
     rate, window = learned
-    rates = sorted({header.rate for header in headers})
+    rates = sorted({header.rate for header, _ in headers})
     found = f"{rates[0]:,}" + (f" to {rates[-1]:,}" if len(rates) > 1 else "") if rates else "unknown"
     seconds = lengths / rate
-    stereo = any(header.channels > 1 for header in headers)
+    stereo = any(header.channels > 1 for header, _ in headers)
     return {
         "sounds as found": f"{found} samples a second{', several channels' if stereo else ''}",
         "lengths": f"{seconds.min():.2f} to {seconds.max():.2f} s, {seconds.sum() / 60:,.1f} min in all",
@@ -246,9 +207,9 @@ def _facts(headers: Sequence[Header], lengths: Array, learned: tuple[int, float]
     }
 
 
-def _in_order(pool: ThreadPoolExecutor, work: Callable[[int], _Heard], count: int) -> Iterator[tuple[int, _Heard]]:
+def _in_order(pool: ThreadPoolExecutor, work: Callable[[int], Heard], count: int) -> Iterator[tuple[int, Heard]]:
     """The results in order, only a few of them ahead of whoever takes them: long recordings are large."""
-    waiting: list[tuple[int, Future[_Heard]]] = []
+    waiting: list[tuple[int, Future[Heard]]] = []
     try:
         for row in range(count):
             waiting.append((row, pool.submit(work, row)))
@@ -277,8 +238,8 @@ class _Writer:
         self.entries: list[Entry] = []
         self.keeps_silence = False
 
-    def add(self, row: int, heard: _Heard) -> None:
-        """One file, with all of its parts."""
+    def add(self, row: int, heard: Heard) -> None:
+        """One sound, with all of its parts."""
         name = self._listing.names[row]
         self.digests[name] = heard.digest
         if heard.event:
@@ -290,14 +251,16 @@ class _Writer:
         if heard.failure:
             self._silent[row] = heard.failure
         # Equal parts: the last of them would else be a fragment.
-        count = max(1, -(-len(heard.samples) // self._longest))
-        for number, part in enumerate(np.array_split(heard.samples, count)):
-            own = part_name(name, number)
-            self.digests[own] = part_digest(heard.digest, number)
-            self.names.append(own)
-            self._rows.append(row)
-            self._lengths.append(len(part))
-            self._file.write(part.tobytes())
+        count = max(1, -(-heard.count // self._longest))
+        edges = [heard.count * number // count for number in range(count + 1)]
+        with heard.samples as samples:
+            for number, (first, last) in enumerate(itertools.pairwise(edges)):
+                own = part_name(name, number)
+                self.digests[own] = part_digest(heard.digest, number)
+                self.names.append(own)
+                self._rows.append(row)
+                self._lengths.append(last - first)
+                self._file.write(samples.read(2 * (last - first)))
 
     def finish(self) -> tuple[Array, Array, Array]:
         """The file and the length of each row, and which rows can be used: silence only where it is a class."""

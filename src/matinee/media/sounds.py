@@ -8,9 +8,10 @@ the rates), which is imported where it is used.
 from __future__ import annotations
 
 import io
+import math
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,32 +90,39 @@ def probe(raw: Raw) -> Header:
         return _header(file, raw)
 
 
-def decode(raw: Raw, rate: int, seconds: float) -> tuple[Samples, str]:
+def decode(
+    raw: Raw, rate: int, seconds: float, start: float = 0.0, alive: Callable[[], None] = lambda: None
+) -> tuple[Samples, str]:
     """int16 (samples,) at `rate`, and what of the sound is missing, in words ("" where it is whole).
 
     raw: a path, the bytes of a file, or (array, its rate): float from -1 to 1 or int16, (samples,) or (samples,
     channels). Channels are averaged. Louder than full scale, as floats can be, is scaled down to it. At most `seconds`
-    are decoded; the rest is not looked at.
+    from `start` on are decoded; the rest is not looked at. alive: called now and then.
 
     Raises SoundError, its `kind` one of "missing", "forbidden", "empty", "truncated", "unreadable".
     """
-    header, made = (_from_array if isinstance(raw, tuple) else _from_file)(raw, 0, round_up(seconds), rate)
-    return made.samples()[: max(1, round(seconds * rate))], _missing(header, made.frames, seconds)
+    read = _from_array if isinstance(raw, tuple) else _from_file
+    header, made = read(raw, start, round_up(seconds), rate, alive)
+    most = max(1, round(seconds * rate)) if math.isfinite(seconds) else None
+    return made.samples()[:most], _missing(header, made.frames, start, seconds)
 
 
-def excerpts(raw: Raw, rate: int, seconds: float, count: int) -> Samples:
-    """int16 (samples,) at `rate`: the sound, or `count` excerpts of `seconds` each, evenly spaced, where it is longer.
+def excerpts(
+    raw: Raw, rate: int, seconds: float, count: int, stretch: tuple[float, float] = (0.0, math.inf)
+) -> Samples:
+    """int16 (samples,) at `rate`: the stretch, or `count` excerpts of `seconds` each, evenly spaced in a longer one.
 
     A long recording is looked at all along, and no more of it is decoded than is answered for. Raises SoundError.
     """
-    header = probe(raw)
-    if header.seconds <= seconds * count:
-        return decode(raw, rate, seconds * count)[0]
-    window, starts = round(seconds * rate), np.linspace(0, header.seconds - seconds, count)
+    header, first = probe(raw), stretch[0]
+    length = min(header.seconds, stretch[1]) - first
+    if length <= seconds * count:
+        return decode(raw, rate, min(seconds * count, stretch[1] - first), first)[0]
+    window, starts = round(seconds * rate), np.linspace(first, first + length - seconds, count)
     found = np.zeros(window * count, np.int16)
     for place, start in enumerate(starts):
         read = _from_array if isinstance(raw, tuple) else _from_file
-        some = read(raw, round(start * header.rate), seconds, rate)[1].samples()[:window]
+        some = read(raw, start, seconds, rate)[1].samples()[:window]
         found[place * window : place * window + len(some)] = some
     return found
 
@@ -163,16 +171,17 @@ class _Mono:
         return np.concatenate(self._parts)
 
 
-def _from_file(raw: Any, start: int, seconds: float, rate: int) -> tuple[Header, _Mono]:
-    """The header, and what there is from frame `start` on."""
+def _from_file(
+    raw: Any, start: float, seconds: float, rate: int, alive: Callable[[], None] = lambda: None
+) -> tuple[Header, _Mono]:
+    """The header, and what there is from `start` on, in seconds."""
     with _opened(raw) as file:
         header = _header(file, raw)
         if header.frames == 0:
             kind = "truncated" if header.cut or header.torn else "empty"
             raise SoundError(kind, "there is no sound in the file")
-        if start:
-            file.seek(min(start, header.frames - 1))
-        wanted, block, made = round(seconds * header.rate), max(1, BLOCK // header.channels), _Mono(header, rate)
+        _seek(file, header, start)
+        wanted, block, made = _frames(seconds, header.rate), max(1, BLOCK // header.channels), _Mono(header, rate)
         while wanted > 0:
             try:
                 some = file.read(min(block, wanted), dtype="float32", always_2d=True)
@@ -184,12 +193,32 @@ def _from_file(raw: Any, start: int, seconds: float, rate: int) -> tuple[Header,
                 break
             made.add(some)
             wanted -= len(some)
+            alive()
     return header, made
 
 
-def _from_array(raw: Any, start: int, seconds: float, rate: int) -> tuple[Header, _Mono]:
+def _seek(file: Any, header: Header, start: float) -> None:
+    if start <= 0:
+        return
+    if start * header.rate >= header.frames:
+        raise SoundError("empty", f"it ends after {header.seconds:.2f} s, before second {start:g}")
+    try:
+        file.seek(round(start * header.rate))
+    except (RuntimeError, ValueError) as error:
+        raise SoundError("truncated", f"second {start:g} cannot be found in it ({_words(error)})") from error
+
+
+def _frames(seconds: float, rate: int) -> int:
+    """No file has more than an int64 can count."""
+    return round(min(seconds, 1e9) * rate)
+
+
+def _from_array(
+    raw: Any, start: float, seconds: float, rate: int, alive: Callable[[], None] = lambda: None
+) -> tuple[Header, _Mono]:
     values = _of_array(raw)
-    some = values[start : start + round(seconds * raw[1])]
+    first = round(start * raw[1])
+    some = values[first : first + _frames(seconds, raw[1])]
     header = Header(raw[1], *values.shape)
     made = _Mono(header, rate)
     made.add(some.astype(np.float32) / 32768 if values.dtype.kind in "iu" else some.astype(np.float32))
@@ -207,14 +236,16 @@ def _of_array(raw: tuple[Any, int]) -> np.ndarray[Any, Any]:
     return values if values.ndim == 2 else values[:, None]
 
 
-def _missing(header: Header, there: int, seconds: float) -> str:
-    """What is not there of what the header promised."""
-    asked, whole = round(seconds * header.rate), header.frames + header.cut
+def _missing(header: Header, there: int, start: float, seconds: float) -> str:
+    """What is not there of what the header promised, from `start` on."""
+    asked, before = _frames(seconds, header.rate), round(start * header.rate)
+    whole = header.frames + header.cut
+    found = f"{(before + there) / header.rate:.2f}"
     if header.torn and there < asked:
-        return f"it ends too early, after {there / header.rate:.2f} s"
-    if there >= (1 - _DAMAGED) * min(whole, asked):
+        return f"it ends too early, after {found} s"
+    if there >= (1 - _DAMAGED) * min(whole - before, asked):
         return ""
-    return f"it ends too early: {there / header.rate:.2f} of {whole / header.rate:.2f} s are there"
+    return f"it ends too early: {found} of {whole / header.rate:.2f} s are there"
 
 
 @contextmanager

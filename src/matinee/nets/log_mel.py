@@ -97,7 +97,7 @@ class LogMel(nn.Module):
                 pad_mode="constant",
                 return_complex=True,
             )
-            power = torch.view_as_real(spectra).square().sum(-1)
+            power = spectra.real.square() + spectra.imag.square()
             found: Tensor = (self.filters @ power).clamp_min(FLOOR).log()
             return found
 
