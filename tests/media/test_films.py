@@ -16,6 +16,7 @@ from film_files import frame, turned, write_film
 from matinee.core.errors import DataError
 from matinee.media import crew
 from matinee.media.film_decoding import FilmJob, decode_films
+from matinee.media.film_reel import Reel
 from matinee.media.films import Sight, cut, decode_film, decode_frames, look_at, moments, stretch_name
 from matinee.media.pictures import PictureError
 
@@ -90,16 +91,14 @@ def test_a_turned_film_is_seen_upright(tmp_path: Path) -> None:
 
 def test_a_long_film_is_sought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_film(tmp_path / "hour.mp4", [n // 15 for n in range(3600)], rate=1, keys=30, size=(16, 16))
-    from matinee.media import films
+    drawn, real = [], Reel._frames
 
-    drawn, real = [], films._Reel._frames
-
-    def counted(self: films._Reel) -> object:
+    def counted(self: Reel) -> object:
         for found in real(self):
             drawn.append(found[0])
             yield found
 
-    monkeypatch.setattr(films._Reel, "_frames", counted)
+    monkeypatch.setattr(Reel, "_frames", counted)
     sight = Sight(16, 16, 1, frames=4, clips=2, span=4.0)
     pixels = decode_film(str(path), sight)[0]
     assert len(drawn) < 200  # of 3,600

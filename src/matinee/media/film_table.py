@@ -22,7 +22,8 @@ from matinee.core.ledger import Entry
 from matinee.core.task import Origin
 from matinee.media.film_decoding import FilmJob, decode_films, hash_rows, looks
 from matinee.media.film_listing import FilmListing, Wanted, fits, listed
-from matinee.media.films import PIXEL_LIMIT, RATE, Sight, require_av
+from matinee.media.film_reel import RATE
+from matinee.media.films import PIXEL_LIMIT, Sight, require_av
 from matinee.media.picture_listing import digest
 from matinee.media.picture_shape import choose_size
 from matinee.media.walking import printable

@@ -3,9 +3,8 @@
     look = look_at("walk.mp4")
     pixels, said = decode_film("walk.mp4", Sight(64, 112, 3, frames=16, clips=2, span=3.0))
 
-PyAV decodes, imported where it is used (the extra `video`). Frames are chosen by their times, so a film of a variable
-rate is seen as it is shown; stretches of long films are sought, not decoded up to. Whatever is wrong with a file comes
-out as PictureError. A decoder may hang or crash all the same: media/film_decoding.py calls this in child processes.
+PyAV decodes (media/film_reel.py), imported where it is used: the extra `video`. Whatever is wrong with a file comes out
+as PictureError. A decoder may hang or crash all the same: media/film_decoding.py calls this in child processes.
 """
 
 from __future__ import annotations
@@ -13,24 +12,21 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, Final
 
 import numpy as np
 
 from matinee.core.errors import DataError
+from matinee.media.film_reel import NEARLY, RATE, Look, Reel
 from matinee.media.pictures import PictureError, Pixels, Raw, decode
 
 ENDINGS: Final = (".mp4", ".m4v", ".avi", ".mov", ".webm", ".mkv", ".mpg", ".mpeg", ".ogv", ".wmv", ".flv", ".3gp")
 EXTENSIONS: Final = frozenset((*ENDINGS, ".gif"))
-GAP: Final = 4.0  # seconds between frames that are wanted, from which on seeking is quicker than decoding
-NEARLY: Final = 1e-3  # seconds: times are rounded by every container in its own way
-RATE: Final = 25.0  # frames a second where nothing says it: a folder of frames, a stream without times
 PIXEL_LIMIT: Final = 40_000_000  # of a frame; 8K has 33 million
-BROKEN_PACKETS: Final = 64  # of a stream, after which the rest is given up
 WHOLE: Final = 1.5  # a film of up to so many spans is seen whole, in one clip
 _OPTIONS: Final = {  # a playlist that is called film.mp4 would have other files opened, or addresses
     "format_whitelist": "mov,matroska,webm,avi,gif,mpeg,mpegts,mpegvideo,m4v,ogg,asf,flv",
@@ -62,17 +58,6 @@ class Sight:
         return self.clips * self.frames, self.height, self.width, self.channels
 
 
-@dataclass(frozen=True)
-class Look:
-    """What a film says of itself: pixels as shown; seconds and frames a second (0: not said); whether it is grey."""
-
-    width: int
-    height: int
-    seconds: float
-    rate: float
-    grey: bool
-
-
 def cut(name: str) -> tuple[str, float, float]:
     """`film.mp4#t=12,14.5` -> ("film.mp4", 12.0, 14.5), seconds; a name without a stretch -> (name, 0, inf).
 
@@ -85,14 +70,14 @@ def cut(name: str) -> tuple[str, float, float]:
 
 
 def stretch_name(name: str, start: float, end: float) -> str:
-    """The reverse of `cut`, to a hundredth of a second."""
+    """The reverse of `cut`, to a thousandth of a second."""
     if start <= 0 and math.isinf(end):
         return name
     return f"{name}#t={_short(start)}" + ("" if math.isinf(end) else f",{_short(end)}")
 
 
 def _short(seconds: float) -> str:
-    return f"{seconds:.2f}".rstrip("0").rstrip(".")
+    return f"{seconds:.3f}".rstrip("0").rstrip(".")
 
 
 def moments(start: float, end: float, sight: Sight) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -124,35 +109,62 @@ def decode_film(
     Upright as the film's rotation flag says, scaled to cover the shape and cut to it around the centre. Raises
     PictureError.
     """
+    pixels, look, told = decode_stretches(source, sight, [(start, end)])
+    if isinstance(told[0], PictureError):
+        raise told[0]
+    return pixels[0], look, told[0]
+
+
+def decode_stretches(
+    source: str | BytesIO, sight: Sight, stretches: Sequence[tuple[float, float]]
+) -> tuple[Pixels, Look, list[str | PictureError]]:
+    """Several stretches of a film, which may overlap, at the cost of one: uint8 (stretches, *sight.shape).
+
+    Also what its header says, and of each stretch in a few words what is amiss ("": nothing), or the error for which
+    it cannot be used; its pixels are zeros then. Raises PictureError where that is so of all of them.
+    """
     with _opened(source, sight.pixel_limit) as reel:
         said = reel.look.seconds or reel.last_time()
-        until = min(end, said)
-        if start >= until:
-            raise PictureError("empty", f"it ends at {_short(said)} s, before {_short(start)} s, where it should begin")
-        pixels = np.zeros(sight.shape, np.uint8)
-        ended = _fill(reel, moments(start, until, sight), sight, pixels)
-        words = ""
-        if not math.isinf(ended):  # cut off, or the header is wrong: what there is, is spread over again
+        untils = [min(end, said) for _, end in stretches]
+        told: list[str | PictureError] = []
+        for (start, end), until in zip(stretches, untils, strict=True):
+            words = f"it ends at {_short(said)} s, before {_short(start if start >= until else end)} s"
+            if start >= until:
+                told.append(PictureError("empty", f"{words}, where it should begin"))
+            else:
+                told.append(f"{words}; what is there is used" if math.inf > end > said + 1.0 else "")
+        pixels = np.zeros((len(stretches), *sight.shape), np.uint8)
+        there = [place for place, one in enumerate(told) if isinstance(one, str)]
+        ended = _fill(reel, [(place, stretches[place][0], untils[place]) for place in there], sight, pixels)
+        cut_off = [place for place in there if untils[place] > ended]
+        for place in cut_off:  # the file is cut, or its header is wrong: what there is, is spread over again
+            start, until = stretches[place][0], untils[place]
             if start >= ended:
-                raise PictureError("truncated", f"it breaks off at {_short(ended)} s, before {_short(start)} s")
-            _fill(reel, moments(start, ended, sight), sight, pixels)
-            words = f"it breaks off at {_short(ended)} s of {_short(until)} s; what is there is used"
-        elif not math.isinf(end) and end > said + 1.0:
-            words = f"it ends at {_short(said)} s, before {_short(end)} s; what is there is used"
-        return pixels, reel.look, words
+                words = f"it breaks off at {_short(ended)} s, before {_short(start)} s"
+                told[place], pixels[place] = PictureError("truncated", words), 0
+            else:
+                told[place] = f"it breaks off at {_short(ended)} s of {_short(until)} s; what is there is used"
+        left = [place for place in cut_off if isinstance(told[place], str)]
+        _fill(reel, [(place, stretches[place][0], ended) for place in left], sight, pixels)
+        return pixels, reel.look, told
 
 
-def _fill(reel: _Reel, wanted: Sequence[float] | np.ndarray[Any, Any], sight: Sight, pixels: Pixels) -> float:
-    order = np.argsort(wanted, kind="stable")
+def _fill(reel: Reel, stretches: Sequence[tuple[int, float, float]], sight: Sight, pixels: Pixels) -> float:
+    """The frames of stretches (place, start, end), put to their places. Returns where the film breaks off, or inf."""
+    if not stretches:
+        return math.inf
+    times = np.concatenate([moments(start, end, sight) for _, start, end in stretches])
+    order = np.argsort(times, kind="stable").tolist()
+    places, frames = [place for place, _, _ in stretches], sight.clips * sight.frames
     last: list[Any] = [None, None]
 
-    def keep(place: int, frame: Any) -> None:
+    def keep(number: int, frame: Any) -> None:
         if frame is not last[0]:
-            last[:] = [frame, reel.drawn(frame, sight)]
-        pixels[order[place]] = last[1]
+            last[:] = [frame, reel.drawn(frame, sight.height, sight.width, sight.channels)]
+        stretch, moment = divmod(order[number], frames)
+        pixels[places[stretch], moment] = last[1]
 
-    ended: float = reel.take([float(wanted[place]) for place in order], keep)
-    return ended
+    return reel.take(times[order].tolist(), keep)
 
 
 def decode_frames(sources: Sequence[Raw], sight: Sight) -> tuple[Pixels, str]:
@@ -192,7 +204,7 @@ def require_av() -> Any:
 
 
 @contextmanager
-def _opened(source: str | BytesIO, pixel_limit: int) -> Iterator[_Reel]:
+def _opened(source: str | BytesIO, pixel_limit: int) -> Iterator[Reel]:
     av = require_av()
     broken = (av.error.FFmpegError, OSError, ValueError, MemoryError, OverflowError, ZeroDivisionError)
     try:
@@ -201,7 +213,7 @@ def _opened(source: str | BytesIO, pixel_limit: int) -> Iterator[_Reel]:
         with av.open(source, metadata_errors="replace", container_options=_OPTIONS) as container:
             if not container.streams.video:
                 raise PictureError("unreadable", "there is no video stream in it")
-            yield _Reel(av, container, pixel_limit)
+            yield Reel(av, container, pixel_limit)
     except PictureError:
         raise
     except MemoryError as error:
@@ -224,140 +236,3 @@ def _check_file(path: str) -> None:
         raise PictureError("missing", "there is no such file") from None
     except PermissionError:
         raise PictureError("forbidden", "no permission to read it") from None
-
-
-class _Reel:
-    """An open film."""
-
-    def __init__(self, av: Any, container: Any, pixel_limit: int) -> None:
-        self._av, self._container, self._stream = av, container, container.streams.video[0]
-        context = self._stream.codec_context
-        if context is None:
-            raise PictureError("unreadable", "its video is in a format that cannot be decoded")
-        context.thread_count = 1  # films are decoded side by side, each on one core
-        width, height = int(context.width), int(context.height)
-        if width * height > pixel_limit:
-            raise PictureError("oversized", f"{width} x {height} pixels are more than the limit of {pixel_limit:,}")
-        self._limit = pixel_limit
-        self._reformatter = av.video.reformatter.VideoReformatter()
-        self._rate = float(self._stream.average_rate or 0) or RATE
-        base = self._stream.time_base
-        self._start = float(self._stream.start_time * base) if self._stream.start_time is not None and base else 0.0
-        self._sought = False
-        self._fresh = True
-        grey = (context.pix_fmt or "").startswith("gray")
-        self.look = Look(width, height, self._seconds(), float(self._stream.average_rate or 0), grey)
-
-    def upright(self) -> Look:
-        """What the film says of itself, with the sides as its rotation flag turns them."""
-        found = next(self._from(0.0), None)
-        if found is None:
-            raise PictureError("unreadable", "not one frame of it can be decoded")
-        look = self.look if self.look.seconds else replace(self.look, seconds=self.last_time())
-        return replace(look, width=look.height, height=look.width) if round(found[1].rotation / 90) % 2 else look
-
-    def _seconds(self) -> float:
-        stream, container = self._stream, self._container
-        if stream.duration and stream.time_base:
-            return max(0.0, float(stream.duration) * float(stream.time_base))
-        if container.duration:
-            return max(0.0, float(container.duration) / float(self._av.time_base))
-        return 0.0
-
-    def last_time(self) -> float:
-        """Where the film ends, in seconds, by the times of its packets: nothing is decoded."""
-        last = 0.0
-        try:
-            for packet in self._container.demux(self._stream):
-                if packet.pts is not None and packet.time_base:
-                    last = max(last, float(packet.pts * packet.time_base) - self._start)
-        except self._av.error.FFmpegError:
-            pass  # the tail is broken: decoding will find its end
-        self._fresh = False
-        return last + 1.0 / self._rate
-
-    def take(self, wanted: Sequence[float], keep: Callable[[int, Any], None]) -> float:
-        """keep(place, frame) for the frame that is shown at each of the times, which rise.
-
-        Returns inf, or the time in seconds at which the film has broken off before all were found.
-        """
-        place, shown, at, tried = 0, None, -1.0, -1
-        frames = self._from(0.0)
-        while place < len(wanted):
-            if wanted[place] - max(0.0, at) > GAP and tried != place:
-                frames, shown, tried = self._from(wanted[place]), None, place
-            found = next(frames, None)
-            if found is None:
-                break
-            time, frame = found
-            if self._sought and time > wanted[place] + NEARLY and shown is None:
-                frames, self._sought = self._from(0.0), False  # it cannot be sought in: no key frame before
-                continue
-            while place < len(wanted) and shown is not None and wanted[place] < time - NEARLY:
-                keep(place, shown)
-                place += 1
-            shown, at = frame, time
-        if at < 0 and place < len(wanted):
-            raise PictureError("unreadable", "not one frame of it can be decoded")
-        lasts = self._lasts(shown) if shown is not None else 0.0
-        left = max(lasts, 2.5 / self._rate + 0.02 * (wanted[-1] - wanted[0]))
-        while place < len(wanted) and shown is not None and wanted[place] < at + left:
-            keep(place, shown)
-            place += 1
-        return math.inf if place == len(wanted) else at + max(lasts, 1.0 / self._rate)
-
-    def _lasts(self, frame: Any) -> float:
-        """Seconds for which a frame is shown, as far as the file says so."""
-        return float(frame.duration) * float(frame.time_base) if frame.duration and frame.time_base else 0.0
-
-    def _from(self, time: float) -> Iterator[tuple[float, Any]]:
-        """Frames with their times in seconds, from the key frame before a time on."""
-        self._sought = time > 0
-        if time > 0 or not self._fresh:
-            base = self._stream.time_base or 1
-            try:
-                self._container.seek(int((time + self._start) / float(base)), stream=self._stream)
-            except self._av.error.FFmpegError as error:
-                raise PictureError("unreadable", f"it cannot be sought in ({error})") from error
-        self._fresh = False
-        return self._frames()
-
-    def _frames(self) -> Iterator[tuple[float, Any]]:
-        broken, count = 0, 0
-        packets = self._container.demux(self._stream)
-        while broken < BROKEN_PACKETS:
-            try:
-                packet = next(packets, None)
-                if packet is None:
-                    return
-                for frame in packet.decode():
-                    time = float(frame.time) - self._start if frame.time is not None else count / self._rate
-                    count += 1
-                    yield time, frame
-            except self._av.error.EOFError:
-                return
-            except self._av.error.InvalidDataError:
-                broken += 1
-
-    def drawn(self, frame: Any, sight: Sight) -> Pixels:
-        """A frame, upright, as uint8 (height, width, channels)."""
-        if frame.width * frame.height > self._limit:
-            raise PictureError("oversized", f"{frame.width} x {frame.height} pixels are more than the limit")
-        turns = round(frame.rotation / 90) % 4  # of 90 degrees, against the clock
-        high, wide = (sight.width, sight.height) if turns % 2 else (sight.height, sight.width)
-        shape = self._stream.sample_aspect_ratio
-        stretched = frame.width * (float(shape) if shape else 1.0)  # pixels need not be square
-        scale = max(wide / stretched, high / frame.height)
-        across, down = max(wide, round(stretched * scale)), max(high, round(frame.height * scale))
-        kind = self._av.video.reformatter.Interpolation
-        ready = self._reformatter.reformat(
-            frame,
-            width=across,
-            height=down,
-            format="gray" if sight.channels == 1 else "rgb24",
-            interpolation=kind.AREA if scale < 1 else kind.BICUBIC,
-        )
-        left, top = (across - wide) // 2, (down - high) // 2
-        whole: Pixels = ready.to_ndarray().reshape(down, across, sight.channels)
-        cut_out = whole[top : top + high, left : left + wide]
-        return np.rot90(cut_out, turns) if turns else cut_out

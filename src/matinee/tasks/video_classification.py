@@ -24,7 +24,8 @@ from matinee.core.splits import Splits, divide, equal_rows, remembered
 from matinee.core.task import Batch, Data, Task
 from matinee.media import film_inputs, film_table
 from matinee.media.film_listing import Wanted
-from matinee.media.films import RATE, Sight
+from matinee.media.film_reel import RATE
+from matinee.media.films import Sight
 from matinee.media.thumbnails import thumbnail_prints
 
 if TYPE_CHECKING:
