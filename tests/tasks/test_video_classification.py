@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -260,11 +261,15 @@ def test_from_films_to_answers(folder: Path, tmp_path: Path, capsys: pytest.Capt
     capsys.readouterr()
     long = write_film(tmp_path / "long.mp4", [*RISING, *FALLING] * 3)  # 4.8 s, of 0.8 s each
     names = [str(folder / "rising" / "0.mp4"), str(long), str(tmp_path / "none.mp4"), f"{long}#t=1,2"]
-    assert main(["predict", str(out), *names]) == 1
+    assert main(["predict", str(out), *names, "--overlap", "0.25", "--out", str(tmp_path / "told")]) == 1
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    stretches = [answer["file"] for answer in answers if "#t=" in answer["file"]]
-    assert stretches[:2] == [f"{long}#t=0,0.8", f"{long}#t=0.8,1.6"] and stretches[-1] == f"{long}#t=1,2"
+    assert [answer["file"] for answer in answers] == names
+    events = answers[1]["events"]
+    assert events[0]["start"] == 0 and events[-1]["end"] == answers[1]["seconds"] == pytest.approx(4.8, abs=0.1)
+    assert all(one["end"] == two["start"] and one["label"] != two["label"] for one, two in pairwise(events))
+    assert answers[1]["written"] == [str(tmp_path / "told" / f"1{ending}") for ending in (".vtt", ".srt")]
     assert [answer.get("error") for answer in answers if "error" in answer] == ["there is no such file"]
+    assert "written" not in answers[0] and len(list((tmp_path / "told").iterdir())) == 2
     assert all(answer["label"] in ("rising", "falling") for answer in answers if "label" in answer)
     model = matinee.load(out)
     film = np.stack([frame(level)[:, :, 0] for level in RISING])

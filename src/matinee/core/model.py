@@ -18,6 +18,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,11 +95,10 @@ class Model:
         if isinstance(raws, str | bytes | Path):
             raise SettingsError("predict takes a list: model.predict([file])")
         answers: list[dict[str, Any]] = []
-        for batch in answered(self, raws):
-            for _, answer in batch:
-                if isinstance(answer, DataError):
-                    raise answer
-                answers.append(answer)
+        for _, answer in self.task.follow(chain.from_iterable(answered(self, raws))):
+            if isinstance(answer, DataError):
+                raise answer
+            answers.append(answer)
         return answers
 
     def answer(self, inputs: torch.Tensor) -> list[dict[str, Any]]:

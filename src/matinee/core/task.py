@@ -355,6 +355,12 @@ class Task(ABC):
         """What `predict` is given on the command line -> raws for `encode`; folders are looked into."""
         return places
 
+    def follow(
+        self, told: Iterator[tuple[Any, dict[str, Any] | DataError]]
+    ) -> Iterator[tuple[Any, dict[str, Any] | DataError]]:
+        """Raws with their answers, in order and as they come -> what is told: several of them may become one."""
+        return told
+
     def changes(self, source: str, manifest: Mapping[str, str]) -> dict[str, list[str]]:
         """The source's files that are "changed", "missing" or "new" since the manifest was written."""
         return {"changed": [], "missing": [], "new": []}

@@ -21,8 +21,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,19 +33,22 @@ Failure = tuple[int, str, str]  # row, kind, reason
 Fill = Callable[[int, int, Callable[[int], None]], list[Failure]]
 """Does the rows from the first up to the second number, calling the third with each row before it is touched."""
 PATIENCE = 120.0  # seconds for one row before its worker is given up
+ENOUGH = 3  # rows of one file that were written off: the others would each cost as long
 
 
 @dataclass(frozen=True)
 class Duty:
     """What is to be done: `begin(fields)` of one of our own modules, in the worker, gives what does the rows.
 
-    fields: JSON, with "folder", where the rows are written. what: what a row is, for messages.
+    fields: JSON, with "folder", where the rows are written. what: what a row is, for messages. kin: a number for each
+    row, equal for rows of one file; where ENOUGH of them were written off, the others are as well.
     """
 
     module: str
     fields: Mapping[str, Any]
     count: int
     what: str = "pictures"
+    kin: Sequence[int] = ()
 
 
 @dataclass
@@ -72,6 +75,7 @@ class Crew:
         self._workers: list[_Worker] = []
         self._todo: deque[tuple[int, int]] = deque()
         self._suspects: set[int] = set()
+        self._lost: Counter[int] = Counter()  # rows that were written off, by file
         self._failures: list[Failure] = []
         self._done = 0
         self._false_starts = 0
@@ -167,6 +171,24 @@ class Crew:
     def _write_off(self, row: int, reason: str) -> None:
         self._failures.append((row, "unreadable", reason))
         self._done += 1
+        if self._duty.kin:
+            kin = self._duty.kin[row]
+            self._lost[kin] += 1
+            if self._lost[kin] == ENOUGH:
+                self._write_off_all(kin)
+
+    def _write_off_all(self, kin: int) -> None:
+        """The rows of a file that are left to do."""
+        ranges, self._todo = list(self._todo), deque()
+        for start, stop in ranges:
+            for row in range(start, stop):
+                if self._duty.kin[row] == kin:
+                    self._failures.append((row, "unreadable", f"{ENOUGH} other parts of it could not be decoded"))
+                    self._done += 1
+                elif self._todo and self._todo[-1][1] == row > start:
+                    self._todo[-1] = (self._todo[-1][0], row + 1)
+                else:
+                    self._todo.append((row, row + 1))
 
     def _look_after(self) -> None:
         now = time.monotonic()

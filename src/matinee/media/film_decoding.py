@@ -12,18 +12,20 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
 from matinee.media import decoding
 from matinee.media.columns import make_column, write_rows
 from matinee.media.crew import Crew, Duty, Failure, Fill, limit_memory
-from matinee.media.films import PIXEL_LIMIT, Sight, decode_film, decode_frames, look_at
+from matinee.media.films import PIXEL_LIMIT, Sight, decode_frames, decode_stretches, look_at
 from matinee.media.pictures import GREY_MODES, PictureError, Quiet, open_picture
 
 PIECE = 1 << 20
 FEW_ROWS = 4  # of a chunk: films are long
+MANY_ROWS = 32  # where they are stretches of one film, each of which is decoded once for all of them
+_SHARED = ("root", "folder", "frames", "archive", "pixel_limit", "rate", "sight", "hashed")
 LOOK = ("width", "height", "seconds", "rate", "grey")
 
 
@@ -33,7 +35,7 @@ class FilmJob:
 
     root: a folder that the names are relative to, or a zip file, of which name k is the entry at `places[k]`. frames:
     whether rows are lists of pictures. starts, ends: seconds. folder: where the columns are, or are to be. sight: how
-    to look, or None: the headers alone are read, into the column "look".
+    to look, or None: the headers alone are read, into the column "look". hashed: whether the column "sha256" is filled.
     """
 
     root: str
@@ -48,14 +50,21 @@ class FilmJob:
     pixel_limit: int = PIXEL_LIMIT
     rate: float = 25.0
     sight: Sight | None = None
+    hashed: bool = True
 
     def __len__(self) -> int:
         return len(self.starts)
 
+    def kin(self) -> list[int]:
+        """A number for each row, equal for stretches of one film."""
+        numbers: dict[tuple[str, ...], int] = {}
+        first = self.firsts
+        return [numbers.setdefault(tuple(self.names[first[r] : first[r + 1]]), len(numbers)) for r in range(len(self))]
+
     def some(self, rows: Sequence[int]) -> FilmJob:
         """The job of these rows alone."""
         parts = [range(self.firsts[row], self.firsts[row + 1]) for row in rows]
-        fields = {f: getattr(self, f) for f in ("root", "folder", "frames", "archive", "pixel_limit", "rate", "sight")}
+        fields = {f: getattr(self, f) for f in _SHARED}
         return FilmJob(
             names=[self.names[k] for part in parts for k in part],
             places=[self.places[k] for part in parts for k in part] if self.archive else (),
@@ -78,14 +87,16 @@ def decode_films(job: FilmJob, report: Callable[[int, int], None] | None = None)
     # Whoever answers on several threads has a part of the rows on each already.
     alone = threading.current_thread() is not threading.main_thread()
     workers = 1 if alone else decoding.worker_count()
-    size = max(1, min(FEW_ROWS, count // (4 * workers))) if job.sight else max(1, -(-count // workers))
+    kin = job.kin()
+    few = MANY_ROWS if 2 * len(set(kin)) <= count else FEW_ROWS
+    size = max(1, min(few, count // (4 * workers))) if job.sight else max(1, -(-count // workers))
     if job.sight:
         make_column(job.folder, "film", (count, *job.sight.shape), "|u1")
         make_column(job.folder, "sha256", (count, 32), "|u1")
     make_column(job.folder, "look", (count, len(LOOK)), "<f8")
     fields = asdict(job)
     with tempfile.TemporaryDirectory(prefix="workers-", dir=job.folder) as scratch:
-        crew = Crew(Duty(__name__, fields, count, "films"), scratch, min(workers, -(-count // size)))
+        crew = Crew(Duty(__name__, fields, count, "films", kin), scratch, min(workers, -(-count // size)))
         return sorted(crew.run(size, report or _silent))
 
 
@@ -128,22 +139,37 @@ class _Filler:
 
     def fill(self, start: int, stop: int, note: Callable[[int], None]) -> list[Failure]:
         failures: list[Failure] = []
-        for row in range(start, stop):
+        row = start
+        while row < stop:
             note(row)
+            after = row + 1
             try:
                 with Quiet():
-                    words = self._look(row) if self._job.sight is None else self._decode(row, self._job.sight)
+                    if self._job.sight is None:
+                        told: list[str | PictureError] = [self._look(row)]
+                    elif self._job.frames:
+                        told = [self._assemble(row, self._job.sight)]
+                    else:
+                        while after < stop and self._name(after) == self._name(row):
+                            after += 1
+                        told = self._decode(range(row, after), self._job.sight, note)
             except PictureError as error:
-                failures.append((row, error.kind, str(error)))
-            else:
-                if words:
-                    failures.append((row, "event", words))
+                told = [error] * (after - row)
+            for place, one in enumerate(told, row):
+                if isinstance(one, PictureError):
+                    failures.append((place, one.kind, str(one)))
+                elif one:
+                    failures.append((place, "event", one))
+            row = after
         return failures
 
-    def _files(self, row: int) -> list[str | bytes]:
+    def _name(self, row: int) -> str:
+        return self._job.names[self._job.firsts[row]]
+
+    def _files(self, row: int) -> Sequence[str | bytes]:
         first, last = self._job.firsts[row : row + 2]
         if self._archive is not None:
-            return [self._archive.read(place) for place in range(first, last)]
+            return _Inside(self._archive, range(first, last))
         return [str(Path(self._job.root, name)) for name in self._job.names[first:last]]
 
     def _look(self, row: int) -> str:
@@ -160,21 +186,39 @@ class _Filler:
         else:
             look = look_at(_playable(files[0]), self._job.pixel_limit)
             said = (look.width, look.height, look.seconds, look.rate, look.grey)
-        write_rows(self._job.folder, "look", row, np.array([said], np.float64))
+        self._write(row, "look", np.array(said, np.float64))
         return ""
 
-    def _decode(self, row: int, sight: Sight) -> str:
-        files, start, end = self._files(row), self._job.starts[row], self._job.ends[row]
-        write_rows(self._job.folder, "sha256", row, np.frombuffer(self.digest(row, files), np.uint8)[None])
-        if self._job.frames:
-            pixels, words = decode_frames(files, sight)
-            said = (0, 0, len(files) / sight.rate, sight.rate, 0)
-        else:
-            pixels, look, words = decode_film(_playable(files[0]), sight, start, end)
-            said = (look.width, look.height, max(0.0, min(end, look.seconds) - start), look.rate, look.grey)
-        write_rows(self._job.folder, "film", row, pixels[None])
-        write_rows(self._job.folder, "look", row, np.array([said], np.float64))
+    def _assemble(self, row: int, sight: Sight) -> str:
+        """A film out of its frames."""
+        files = self._files(row)
+        self._note_digest(row, files)
+        pixels, words = decode_frames(files, sight)
+        self._write(row, "film", pixels)
+        self._write(row, "look", np.array((0, 0, len(files) / sight.rate, sight.rate, 0)))
         return words
+
+    def _decode(self, rows: range, sight: Sight, note: Callable[[int], None]) -> list[str | PictureError]:
+        """Stretches of one film, which are decoded together; what is amiss with each."""
+        files = self._files(rows[0])
+        for row in rows:
+            self._note_digest(row, files)
+        stretches = [(self._job.starts[row], self._job.ends[row]) for row in rows]
+        pixels, look, told = decode_stretches(
+            _playable(files[0]), sight, stretches, lambda place: note(rows.start + place)
+        )
+        for row, film, (start, end) in zip(rows, pixels, stretches, strict=True):
+            self._write(row, "film", film)
+            seconds = max(0.0, min(end, look.seconds) - start)
+            self._write(row, "look", np.array((look.width, look.height, seconds, look.rate, look.grey), np.float64))
+        return told
+
+    def _note_digest(self, row: int, files: Sequence[str | bytes]) -> None:
+        if self._job.hashed:
+            self._write(row, "sha256", np.frombuffer(self.digest(row, files), np.uint8))
+
+    def _write(self, row: int, column: str, values: np.ndarray[Any, Any]) -> None:
+        write_rows(self._job.folder, column, row, values[None])
 
     def digest(self, row: int, files: Sequence[str | bytes] = ()) -> bytes:
         """SHA-256 of a file's bytes; of a stretch or of frames, of that of all files and of the stretch."""
@@ -190,6 +234,25 @@ class _Filler:
         if self._hashed[0] != file:  # the stretches of a film follow each other
             self._hashed = (file, hash_file(file))
         return self._hashed[1]
+
+
+class _Inside(Sequence[bytes]):
+    """Files in a zip, each read when it is asked for: a film may have more frames than memory holds."""
+
+    def __init__(self, archive: decoding.Reader, places: range) -> None:
+        self._archive, self._places = archive, places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, place: int) -> bytes: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[bytes]: ...
+    def __getitem__(self, place: int | slice) -> bytes | Sequence[bytes]:
+        if isinstance(place, slice):
+            return _Inside(self._archive, self._places[place])
+        return self._archive.read(self._places[place])
 
 
 def hash_file(path: str) -> bytes:

@@ -14,17 +14,15 @@ import numpy as np
 
 from matinee.core.errors import DataError
 from matinee.core.ledger import Entry, Listed
-from matinee.media.film_decoding import FilmJob, decode_films, looks
-from matinee.media.films import EXTENSIONS, Sight, cut, decode_frames, stretch_name
+from matinee.media.film_decoding import LOOK, FilmJob, decode_films, looks
+from matinee.media.film_timeline import windows
+from matinee.media.films import EXTENSIONS, Sight, cut, decode_frames
 from matinee.media.picture_listing import sift
 from matinee.media.pictures import EXTENSIONS as PICTURES
 from matinee.media.pictures import PictureError, Pixels
 from matinee.media.walking import natural, printable, walk
 
 Raw = str | Path | bytes | np.ndarray[Any, Any]
-LONG: Final = (
-    2.0  # a film of more than so many stretches, as long as those learned from, is answered stretch by stretch
-)
 STILLS: Final = PICTURES - EXTENSIONS
 
 
@@ -74,12 +72,12 @@ def decode_many(raws: Sequence[Raw], sight: Sight) -> tuple[Pixels, dict[int, Da
     return pixels[[place for place in range(len(raws)) if place not in errors]], errors
 
 
-def list_plain(places: Sequence[str | Path], sight: Sight) -> Listed:
+def list_plain(places: Sequence[str | Path], sight: Sight, overlap: float) -> Listed:
     """The films that FILE... | FOLDER arguments mean, in natural order, no file twice.
 
-    Of a folder: all films below it, or, where there is none, each folder with pictures as a film. A film that is longer
-    than two stretches of those that were learned from stands as one name for each stretch, `film.mp4#t=0,4`: its
-    answers are a timeline. Raises DataError where a folder cannot be read or has no films.
+    Of a folder: all films below it, or, where there is none, each folder with pictures as a film. A film, or a stretch
+    of one, that is more than twice as long as those that were learned from stands as windows that overlap
+    (media/film_timeline.py). Raises DataError where a folder cannot be read or has no films.
     """
     found: dict[str, None] = {}
     others: list[Entry] = []
@@ -89,14 +87,14 @@ def list_plain(places: Sequence[str | Path], sight: Sight) -> Listed:
         else:
             found[given] = None
     length = sight.clips * sight.span
-    return Listed(_in_stretches(list(found), length) if length > 0 else found, others)
+    return Listed(_in_windows(list(found), length, overlap) if length > 0 else found, others)
 
 
 def _below(folder: str, others: list[Entry]) -> list[str]:
     below = walk(folder)
     passed: list[Entry] = []
     films = sift(below.names, passed, EXTENSIONS, "film")
-    pictures = [name for name in below.names if os.path.splitext(name)[1].lower() in STILLS]  # noqa: PTH122
+    pictures = [name for name in below.names if _ending(name) in STILLS]
     if films or not pictures:
         others += [*below.entries, *passed]
         if not films:
@@ -106,20 +104,25 @@ def _below(folder: str, others: list[Entry]) -> list[str]:
     return [os.path.join(folder, name) if name else folder for name in folders]  # noqa: PTH118
 
 
-def _in_stretches(names: Sequence[str], length: float) -> list[str]:
-    films = [name for name in names if os.path.splitext(name)[1].lower() in EXTENSIONS]  # noqa: PTH122
-    kind = _Kind(False, list(range(len(films))), [[name] for name in films], [(0.0, math.inf)] * len(films))
-    said = looks(_job(kind))[0] if films else np.zeros((0, 5))
-    seconds = dict(zip(films, said[:, 2].tolist(), strict=True))
-    found = []
-    for name in names:
-        count = int(seconds.get(name, 0.0) // length)
-        if count <= LONG:
-            found.append(name)
-            continue
-        edges = np.linspace(0.0, seconds[name], count + 1)
-        found += [stretch_name(name, a, b) for a, b in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)]
+def _in_windows(names: Sequence[str], length: float, overlap: float) -> list[str]:
+    asked = {name: _stretch(name) for name in names}
+    films = dict.fromkeys(path for path, _, _ in asked.values() if _ending(path) in EXTENSIONS)
+    kind = _Kind(False, list(range(len(films))), [[path] for path in films], [(0.0, math.inf)] * len(films))
+    said = looks(_job(kind))[0] if films else np.zeros((0, len(LOOK)))
+    seconds = dict(zip(films, said[:, LOOK.index("seconds")].tolist(), strict=True))
+    found: list[str] = []
+    for name, (path, start, end) in asked.items():
+        found += windows(name, path, (start, min(end, seconds.get(path, 0.0))), length, overlap)
     return found
+
+
+def _stretch(name: str) -> tuple[str, float, float]:
+    """A file of that very name, or what of another one the name says."""
+    return (name, 0.0, math.inf) if os.path.lexists(name) else cut(name)
+
+
+def _ending(name: str) -> str:
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122
 
 
 def _sort(place: int, raw: str | Path | bytes, films: _Kind, stills: _Kind, folder: str) -> None:
@@ -130,15 +133,18 @@ def _sort(place: int, raw: str | Path | bytes, films: _Kind, stills: _Kind, fold
         return
     name = os.fspath(raw)
     if os.path.isdir(name):  # noqa: PTH112
-        inside = sorted((entry.name for entry in os.scandir(name)), key=natural)
-        frames = [each for each in inside if os.path.splitext(each)[1].lower() in STILLS]  # noqa: PTH122
+        try:
+            inside = sorted(os.listdir(name), key=natural)  # noqa: PTH208
+        except OSError as error:
+            raise PictureError("forbidden", f"the folder cannot be read ({error.strerror})") from error
+        frames = [each for each in inside if _ending(each) in STILLS]
         if not frames:
             raise PictureError("empty", "there are no pictures in this folder that could be frames of a film")
         stills.add(place, [os.path.join(name, each) for each in frames])  # noqa: PTH118
-    elif os.path.splitext(name)[1].lower() in STILLS:  # noqa: PTH122
+    elif _ending(name) in STILLS:
         stills.add(place, [name])
     else:
-        path_, start, end = (name, 0.0, math.inf) if os.path.lexists(name) else cut(name)
+        path_, start, end = _stretch(name)
         if start >= end:
             raise PictureError("empty", "a stretch begins before it ends: film.mp4#t=12,14.5, in seconds")
         films.add(place, [path_], start, end)
@@ -160,6 +166,7 @@ def _job(kind: _Kind) -> FilmJob:
         ends=[end for _, end in kind.stretches],
         folder="",
         frames=kind.frames,
+        hashed=False,
     )
 
 

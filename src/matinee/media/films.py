@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -116,12 +116,16 @@ def decode_film(
 
 
 def decode_stretches(
-    source: str | BytesIO, sight: Sight, stretches: Sequence[tuple[float, float]]
+    source: str | BytesIO,
+    sight: Sight,
+    stretches: Sequence[tuple[float, float]],
+    note: Callable[[int], None] = lambda place: None,
 ) -> tuple[Pixels, Look, list[str | PictureError]]:
     """Several stretches of a film, which may overlap, at the cost of one: uint8 (stretches, *sight.shape).
 
     Also what its header says, and of each stretch in a few words what is amiss ("": nothing), or the error for which
-    it cannot be used; its pixels are zeros then. Raises PictureError where that is so of all of them.
+    it cannot be used; its pixels are zeros then. note(place) is called with the stretch that a frame is found for.
+    Raises PictureError where the film cannot be decoded at all.
     """
     with _opened(source, sight.pixel_limit) as reel:
         said = reel.look.seconds or reel.last_time()
@@ -135,7 +139,7 @@ def decode_stretches(
                 told.append(f"{words}; what is there is used" if math.inf > end > said + 1.0 else "")
         pixels = np.zeros((len(stretches), *sight.shape), np.uint8)
         there = [place for place, one in enumerate(told) if isinstance(one, str)]
-        ended = _fill(reel, [(place, stretches[place][0], untils[place]) for place in there], sight, pixels)
+        ended = _fill(reel, [(place, stretches[place][0], untils[place]) for place in there], sight, pixels, note)
         cut_off = [place for place in there if untils[place] > ended]
         for place in cut_off:  # the file is cut, or its header is wrong: what there is, is spread over again
             start, until = stretches[place][0], untils[place]
@@ -145,11 +149,17 @@ def decode_stretches(
             else:
                 told[place] = f"it breaks off at {_short(ended)} s of {_short(until)} s; what is there is used"
         left = [place for place in cut_off if isinstance(told[place], str)]
-        _fill(reel, [(place, stretches[place][0], ended) for place in left], sight, pixels)
+        _fill(reel, [(place, stretches[place][0], ended) for place in left], sight, pixels, note)
         return pixels, reel.look, told
 
 
-def _fill(reel: Reel, stretches: Sequence[tuple[int, float, float]], sight: Sight, pixels: Pixels) -> float:
+def _fill(
+    reel: Reel,
+    stretches: Sequence[tuple[int, float, float]],
+    sight: Sight,
+    pixels: Pixels,
+    note: Callable[[int], None],
+) -> float:
     """The frames of stretches (place, start, end), put to their places. Returns where the film breaks off, or inf."""
     if not stretches:
         return math.inf
@@ -162,6 +172,7 @@ def _fill(reel: Reel, stretches: Sequence[tuple[int, float, float]], sight: Sigh
         if frame is not last[0]:
             last[:] = [frame, reel.drawn(frame, sight.height, sight.width, sight.channels)]
         stretch, moment = divmod(order[number], frames)
+        note(places[stretch])
         pixels[places[stretch], moment] = last[1]
 
     return reel.take(times[order].tolist(), keep)

@@ -19,12 +19,13 @@ from matinee.core.moment import Moment
 from matinee.core.pieces import Film, Piece
 from matinee.core.progress import Progress
 from matinee.core.scores import ClassificationMeter
-from matinee.core.settings import setting
+from matinee.core.settings import answering, setting
 from matinee.core.splits import Splits, divide, equal_rows, remembered
 from matinee.core.task import Batch, Data, Task
 from matinee.media import film_inputs, film_table
 from matinee.media.film_listing import Wanted
 from matinee.media.film_reel import RATE
+from matinee.media.film_timeline import subtitles, timelines
 from matinee.media.films import Sight
 from matinee.media.thumbnails import thumbnail_prints
 
@@ -79,6 +80,9 @@ class VideoClassification(Classification):
         "", "regular expression: the part of a name that the pictures of one film share", reading=True
     )
     frame_rate: float = setting(RATE, "frames a second of folders of frames", low=0.01, high=1000, reading=True)
+    overlap: float = answering(
+        setting(0.5, "share of a window of a long film that the next one sees again", low=0, high=0.95)
+    )
     file_column: str = setting("", "column of a table that names the files", reading=True)
     label_column: str = setting("", "column of a table that holds the labels", reading=True)
     pixel_limit: float = setting(40.0, "megapixels beyond which a film is refused", low=0.001, high=2000, reading=True)
@@ -331,8 +335,18 @@ class VideoClassification(Classification):
         return self.collate(columns).inputs, errors
 
     def inputs(self, places: Sequence[str]) -> Iterable[Any]:
-        """Films as they are, long ones as the stretches of them; folders as the films in them."""
-        return film_inputs.list_plain(places, self.sight)
+        """Films as they are, long ones in windows that overlap; folders as the films in them."""
+        return film_inputs.list_plain(places, self.sight, self.overlap)
+
+    def follow(
+        self, told: Iterator[tuple[Any, dict[str, Any] | DataError]]
+    ) -> Iterator[tuple[Any, dict[str, Any] | DataError]]:
+        """What was found in the windows of a long film, as one timeline of events."""
+        return timelines(told, self.classes)
+
+    def files(self, answer: Mapping[str, Any]) -> Mapping[str, bytes]:
+        """The timeline of a long film as subtitles."""
+        return subtitles(answer["events"]) if "events" in answer else {}
 
     def decode(self, outputs: Any) -> list[dict[str, Any]]:
         """The likeliest class, its probability and the runners-up."""

@@ -1,7 +1,7 @@
 """Answer for files: one JSON line each, in order, as they are read.
 
 A file that cannot be read gets a line with its error, and the exit code is 1. With --out, answers that are more than
-words (music) are written as files, too.
+words (music, the timeline of a film) are written as files, too.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,8 +31,7 @@ def predict(model: Model, files: Iterable[Any], *, batch_size: int = BATCH) -> I
 
     Several batches are read ahead, but where `batch_size` is 1 none is.
     """
-    for batch in answered(model, files, batch_size):
-        yield from map(_named, batch)
+    yield from map(_named, model.task.follow(chain.from_iterable(answered(model, files, batch_size))))
 
 
 def _named(told: tuple[Any, Told]) -> dict[str, Any]:
@@ -51,11 +51,11 @@ def asked(model: Model, settings: Mapping[str, Any]) -> Model:
 def write_files(task: Task, answer: Mapping[str, Any], folder: Path) -> list[str]:
     """Write what an answer is made of under the next number that is free in a folder; the names of the files.
 
-    Raises SettingsError where answers of the task are words alone.
+    None where this answer is words alone.
     """
     contents = task.files(answer)
     if not contents:
-        raise SettingsError(f"--out: the answers of {task_name(type(task))} are JSON alone. Leave it out.")
+        return []
     folder.mkdir(parents=True, exist_ok=True)
     taken = {path.stem for path in folder.iterdir()}
     number = next(count for count in range(1, len(taken) + 2) if str(count) not in taken)
@@ -81,6 +81,8 @@ class Predict(Command):
     def run(self, call: Call) -> Answer:
         """One line per file on standard output; with --json one object at the end."""
         model = asked(load(self.run_folder, task=self.task or None, device=self.device), call.tasks)
+        if call.out is not None and type(model.task).files is Task.files:
+            raise SettingsError(f"--out: the answers of {task_name(type(model.task))} are JSON alone. Leave it out.")
         answers, failed = [], 0
         files = model.task.inputs(self.files)
         if isinstance(files, Listed):
@@ -88,18 +90,17 @@ class Predict(Command):
                 call.progress.note(f"passed over {count:,} file{'s'[: count > 1]}: {reason}")
         for words in unfinished(model):
             call.progress.warn(words)
-        for batch in answered(model, files, self.batch_size):
-            told = [_named(each) for each in batch]
-            failed += sum(isinstance(answer, DataError) for _, answer in batch)
-            if call.out is not None:
-                told = [self._with_files(model.task, each, call.out) for each in told]
+        for told in predict(model, files, batch_size=self.batch_size):
+            failed += "error" in told
+            each = told if call.out is None else self._with_files(model.task, told, call.out)
             if call.json:
-                answers += told
+                answers.append(each)
             else:
-                put("\n".join(json.dumps(each, ensure_ascii=False) for each in told))
+                put(json.dumps(each, ensure_ascii=False))
         return Answer({"run": self.run_folder, "answers": answers, "failed": failed}, "", 1 if failed else 0)
 
     def _with_files(self, task: Task, told: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         if "error" in told:
             return dict(told)
-        return {"file": told["file"], "written": write_files(task, told, folder), **told}
+        written = write_files(task, told, folder)
+        return {"file": told["file"], **({"written": written} if written else {}), **told}

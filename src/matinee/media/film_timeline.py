@@ -1,0 +1,132 @@
+"""Long films, seen in windows that overlap: what each window answers becomes one timeline of events, and subtitles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+
+from matinee.core.errors import DataError
+from matinee.media.films import stretch_name
+
+LONG: Final = 2.0  # a film of more than so many windows is answered window by window
+
+Told = dict[str, Any] | DataError
+Shares = np.ndarray[Any, np.dtype[np.float64]]
+
+
+class Window(str):
+    """A stretch of a long film, as a raw: `film.mp4#t=0,4`.
+
+    film: the name that was asked about. start, end: seconds. last: whether the film has no further window.
+    """
+
+    __slots__ = ("end", "film", "last", "start")
+    film: str
+    start: float
+    end: float
+    last: bool
+
+
+def windows(name: str, path: str, stretch: tuple[float, float], length: float, overlap: float) -> list[str]:
+    """The windows of a film that was asked about as `name`, each `length` seconds long; a short film stays one name.
+
+    stretch: from where to where in seconds it is to be seen. overlap: the share of a window, at least, that the next
+    one sees again. They begin and end where the stretch does.
+    """
+    start, end = stretch
+    seconds = end - start
+    if not length > 0 or not length * LONG < seconds < math.inf:
+        return [name]
+    count = 1 + math.ceil((seconds - length) / (length * (1 - overlap)) - 1e-9)
+    found: list[str] = []
+    for number, first in enumerate(np.linspace(start, end - length, count).tolist()):
+        window = Window(stretch_name(path, first, first + length))
+        window.film, window.start, window.end = name, round(first, 3), round(first + length, 3)
+        window.last = number == count - 1
+        found.append(window)
+    return found
+
+
+def timelines(told: Iterator[tuple[Any, Told]], classes: Sequence[str]) -> Iterator[tuple[Any, Told]]:
+    """Answers as they come; those for the windows of a film as one, for the film, once the last has come."""
+    film: list[tuple[Window, Told]] = []
+    for raw, answer in told:
+        if not isinstance(raw, Window):
+            yield raw, answer
+            continue
+        film.append((raw, answer))
+        if raw.last:
+            yield raw.film, _timeline(film, classes)
+            film = []
+
+
+def _timeline(film: Sequence[tuple[Window, Told]], classes: Sequence[str]) -> Told:
+    """The answer for a film: the mean over time, and its events.
+
+    At every moment the windows that see it are averaged (as clips of a film are); neighbours with the same answer are
+    one event. What no window could see is an event with an error.
+    """
+    edges = np.unique([edge for window, _ in film for edge in (window.start, window.end)])
+    sums, seen = np.zeros((len(edges) - 1, len(classes))), np.zeros(len(edges) - 1)
+    errors: dict[int, DataError] = {}
+    place = {name: number for number, name in enumerate(classes)}
+    for window, answer in film:
+        first, last = np.searchsorted(edges, (window.start, window.end)).tolist()
+        if isinstance(answer, DataError):
+            errors.update(dict.fromkeys(range(first, last), answer))
+        else:
+            sums[first:last] += _shares(answer, place)
+            seen[first:last] += 1
+    if not seen.any():
+        return errors[0]
+    lasts = np.diff(edges)
+    shares = sums / np.maximum(seen, 1)[:, None]
+    best = np.where(seen > 0, shares.argmax(1), -1)
+    bounds = [0, *(np.flatnonzero(np.diff(best)) + 1).tolist(), len(best)]
+    events: list[dict[str, Any]] = []
+    for first, last in pairwise(bounds):
+        event: dict[str, Any] = {"start": round(float(edges[first]), 3), "end": round(float(edges[last]), 3)}
+        if best[first] < 0:
+            event["error"] = str(errors[first])
+        else:
+            sure = np.average(shares[first:last, best[first]], weights=lasts[first:last])
+            event |= {"label": classes[best[first]], "probability": round(float(sure), 6)}
+        events.append(event)
+    whole = np.average(shares, axis=0, weights=lasts * (seen > 0))
+    order = np.argsort(-whole, kind="stable")[:5].tolist()
+    named = [{"label": classes[number], "probability": round(float(whole[number]), 6)} for number in order]
+    return {**named[0], "others": named[1:], "seconds": round(float(edges[-1] - edges[0]), 3), "events": events}
+
+
+def _shares(answer: Mapping[str, Any], place: Mapping[str, int]) -> Shares:
+    """The probability of every class; an answer names the likeliest ones, the others share what is left."""
+    shares = np.full(len(place), -1.0)
+    for one in (answer, *answer["others"]):
+        shares[place[one["label"]]] = one["probability"]
+    unnamed = shares < 0
+    if unnamed.any():
+        shares[unnamed] = max(0.0, 1.0 - shares[~unnamed].sum()) / unnamed.sum()
+    return shares
+
+
+def subtitles(events: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
+    """The events as subtitles, which any player shows over the film: WebVTT (W3C) and SubRip."""
+    cues = [(event, f"{event['label']} ({100 * event['probability']:.0f} %)") for event in events if "label" in event]
+    web, rip = ["WEBVTT\n"], []
+    for number, (event, said) in enumerate(cues, 1):
+        words = " ".join(said.split())
+        times = [_clock(event[edge]) for edge in ("start", "end")]
+        escaped = words.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        web.append(f"{times[0]} --> {times[1]}\n{escaped}\n")
+        rip.append(f"{number}\n{times[0].replace('.', ',')} --> {times[1].replace('.', ',')}\n{words}\n")
+    return {".vtt": "\n".join(web).encode("utf-8", "replace"), ".srt": "\n".join(rip).encode("utf-8", "replace")}
+
+
+def _clock(seconds: float) -> str:
+    """12.5 -> 00:00:12.500."""
+    whole = round(1000 * seconds)
+    return f"{whole // 3_600_000:02}:{whole // 60_000 % 60:02}:{whole // 1000 % 60:02}.{whole % 1000:03}"
