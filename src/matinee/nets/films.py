@@ -7,7 +7,7 @@ from pictures fits those networks that look at frames.
 
     frame       the middle frame of a clip alone
     average     every frame by itself, averaged over time (Wang et al., 2016, arXiv 1608.00859)
-    motion      frames and their differences to the one before, a 2D trunk, averaged over time
+    motion      what changes from one frame to the next, in grey, a 2D trunk, averaged over time
     r2plus1d    convolutions over space and time by turns
     recurrent   a 2D trunk, then a recurrent layer over time in both directions
     attention   a 2D trunk, then attention over time
@@ -32,6 +32,9 @@ from matinee.nets.residual import residual_trunk
 from matinee.nets.small import WhiteningLayer, small_trunk
 
 LINEAR_SIDE: Final = 32  # pixels: frames are averaged down to it for the linear network
+GREY: Final = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
+STEPS: Final = 3  # from frame to frame, that are looked at together: a movement and how it goes on
+SOME: Final = 4  # moments of a clip that a step of the training looks at: neighbours are much alike
 UNITS: Final = {"s": 64, "m": 128, "l": 192}
 """Of what looks over time: recurrent units in each direction, the width of attention."""
 WIDTHS: Final = {"s": (24, 48, 96), "m": (32, 64, 128), "l": (48, 96, 192)}
@@ -45,11 +48,21 @@ class FilmNetwork(Quick):
     """Pixels (N, clips, frames, C, H, W) -> float32 logits (N, clips x moments, classes).
 
     seen: clips (clips, frames, C, H, W) -> what is looked at (clips, moments, channels, H, W). features: the trunk and
-    that, normalised -> (clips, moments, features).
+    that, normalised -> (clips, moments, features). some: in training, so many moments of each clip are looked at, one of
+    each of as many equal parts (Wang et al., 2016); 0: all.
     """
 
-    def __init__(self, normalise: Normalise, trunk: nn.Module, head: nn.Module, seen: Seen, features: Features) -> None:
+    def __init__(
+        self,
+        normalise: Normalise,
+        trunk: nn.Module,
+        head: nn.Module,
+        seen: Seen,
+        features: Features,
+        some: int = 0,
+    ) -> None:
         super().__init__()
+        self.some = some
         self.normalise = normalise
         self.trunk = trunk
         self.head = head
@@ -58,7 +71,10 @@ class FilmNetwork(Quick):
         self.head.register_buffer("sharpness", torch.ones(()))
 
     def forward(self, films: Tensor) -> Tensor:
-        features = self.features(self.trunk, self.normalise(self.seen(films.flatten(0, 1))))
+        seen = self.seen(films.flatten(0, 1))
+        if self.training and 0 < self.some < seen.shape[1]:
+            seen = _spread(seen, self.some)
+        features = self.features(self.trunk, self.normalise(seen))
         logits: Tensor = self.head(features).float()
         return logits.reshape(films.shape[0], -1, logits.shape[-1]) * self.head.get_buffer("sharpness")
 
@@ -78,10 +94,24 @@ def _middle(clips: Tensor) -> Tensor:
 
 
 def _changes(clips: Tensor) -> Tensor:
-    """Twice as many channels: the frame, and its difference to the one before; the first frame is passed over."""
-    if clips.shape[1] == 1:
-        return torch.cat((clips, torch.zeros_like(clips)), 2)
-    return torch.cat((clips[:, 1:], clips[:, 1:] - clips[:, :-1]), 2)
+    """STEPS differences of grey frames to the one before as channels: what stands still is not seen.
+
+    Clips of too few frames are drawn out by frames in which nothing changes.
+    """
+    grey = (clips * clips.new_tensor(GREY)[:, None, None]).sum(2) if clips.shape[2] == 3 else clips[:, :, 0]
+    changes = grey[:, 1:] - grey[:, :-1]
+    if changes.shape[1] < STEPS:
+        missing = grey.new_zeros(len(grey), STEPS - changes.shape[1], *grey.shape[2:])
+        changes = torch.cat((changes, missing), 1)
+    return changes.unfold(1, STEPS, 1).movedim(-1, 2)
+
+
+def _spread(seen: Tensor, some: int) -> Tensor:
+    """A moment of each of so many equal parts of a clip, drawn for each clip (clips, some, channels, H, W)."""
+    clips, moments = seen.shape[:2]
+    parts = torch.arange(some, device=seen.device) * moments / some
+    drawn = (parts + torch.rand(clips, some, device=seen.device) * (moments / some)).long().clamp(max=moments - 1)
+    return seen[torch.arange(clips, device=seen.device)[:, None], drawn]
 
 
 def _each(trunk: nn.Module, seen: Tensor) -> Tensor:
@@ -219,7 +249,7 @@ def build(name: str, shape: FilmShape, *, size: str = "m", trunk: str = "small",
         layers, features = _space_time_trunk(shape, size, dropout)
         head = nn.Linear(features, shape.classes)
         return FilmNetwork(_unknown(shape.channels), layers, head, _every, _through_time)
-    channels = shape.channels * (2 if name == "motion" else 1)
+    channels = STEPS if name == "motion" else shape.channels
     if TRUNKS[trunk]:
         layers, features = small_trunk(channels, shape.height, shape.width, size=size)
     else:
@@ -232,7 +262,7 @@ def build(name: str, shape: FilmShape, *, size: str = "m", trunk: str = "small",
     else:
         over_time = nn.Linear(features, shape.classes, bias=trunk != "small")
     seen = {"motion": _changes, "frame": _middle}.get(name, _every)
-    return FilmNetwork(_unknown(channels), layers, over_time, seen, _each)
+    return FilmNetwork(_unknown(channels), layers, over_time, seen, _each, SOME if name == "motion" else 0)
 
 
 def _unknown(channels: int) -> Normalise:
