@@ -105,6 +105,10 @@ def test_a_table_of_stretches(tmp_path: Path) -> None:
         ("../b.mp4", "outside"),
         ("c.mp4", "missing"),
     ]
+    # Also where --groups tells stretches of one film apart, or says nothing of them, they stay together.
+    for expression in (r"#t=(\d.*)", "nothing"):
+        groups = listed(tmp_path / "clips.csv", Wanted(groups=expression)).of.groups
+        assert len(set(groups)) == 1
     assert fits(tmp_path / "clips.csv") == "a table of films and labels" == fits(tmp_path)
     assert recognised(str(tmp_path / "clips.csv")) is VideoClassification
 

@@ -18,8 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from matinee.core.errors import DataError, SettingsError
 from matinee.core.ledger import Entry
+from matinee.core.splits import joined
 from matinee.media.films import ENDINGS, EXTENSIONS, stretch_name
 from matinee.media.picture_listing import (
     SPLIT_WORDS,
@@ -121,7 +124,10 @@ def listed(source: str | Path, wanted: Wanted) -> FilmListing:
     else:
         raise DataError(f"{printable(path)} is no source of labelled films: {EXPECTED.format(root='films')}")
     if wanted.groups:
+        own = found.of.groups  # what the table says belongs together: stretches of one film, say
         name_groups(found.of, wanted.groups)
+        if own:
+            found.of.groups = joined([np.array(own), np.array(found.of.groups)]).tolist()
     return found
 
 

@@ -14,7 +14,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import Any, Final
 
@@ -105,7 +105,7 @@ def decode_film(
 ) -> tuple[Pixels, Look, str]:
     """The frames of a film, or of a stretch of it, uint8 (clips x frames, height, width, channels).
 
-    Also what its header says, and in a few words what is amiss although it could be used (it ends too early), or "".
+    Also what it says of itself, and in a few words what is amiss although it could be used (it ends too early), or "".
     Upright as the film's rotation flag says, scaled to cover the shape and cut to it around the centre. Raises
     PictureError.
     """
@@ -123,7 +123,7 @@ def decode_stretches(
 ) -> tuple[Pixels, Look, list[str | PictureError]]:
     """Several stretches of a film, which may overlap, at the cost of one: uint8 (stretches, *sight.shape).
 
-    Also what its header says, and of each stretch in a few words what is amiss ("": nothing), or the error for which
+    Also what it says of itself, and of each stretch in a few words what is amiss ("": nothing), or the error for which
     it cannot be used; its pixels are zeros then. note(place) is called with the stretch that a frame is found for.
     Raises PictureError where the film cannot be decoded at all.
     """
@@ -150,7 +150,7 @@ def decode_stretches(
                 told[place] = f"it breaks off at {_short(ended)} s of {_short(until)} s; what is there is used"
         left = [place for place in cut_off if isinstance(told[place], str)]
         _fill(reel, [(place, stretches[place][0], ended) for place in left], sight, pixels, note)
-        return pixels, reel.look, told
+        return pixels, replace(reel.look, seconds=min(said, ended)), told
 
 
 def _fill(

@@ -48,8 +48,8 @@ class FilmNetwork(Quick):
     """Pixels (N, clips, frames, C, H, W) -> float32 logits (N, clips x moments, classes).
 
     seen: clips (clips, frames, C, H, W) -> what is looked at (clips, moments, channels, H, W). features: the trunk and
-    that, normalised -> (clips, moments, features). some: in training, so many moments of each clip are looked at, one of
-    each of as many equal parts (Wang et al., 2016); 0: all.
+    that, normalised -> (clips, moments, features). some: in training, so many moments of each clip are looked at, one
+    of each of as many equal parts (Wang et al., 2016); 0: all.
     """
 
     def __init__(
