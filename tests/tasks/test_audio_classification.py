@@ -15,6 +15,7 @@ import torch
 
 import matinee
 from matinee.cli import main
+from matinee.core.errors import DataError
 from matinee.core.moment import Moment
 from matinee.core.pieces import Sound
 from matinee.core.progress import Progress
@@ -54,19 +55,27 @@ def test_files_are_learned_and_answered(
     assert main(["train", str(sounds), "--epochs", "12", "--network", "linear", "--out", "run", "--quiet"]) == 0
     (tmp_path / "ask").mkdir()
     soundfile.write(tmp_path / "ask" / "a.flac", tone(300, 0.25, 99), RATE)
-    soundfile.write(tmp_path / "ask" / "b.wav", tone(1200, 60.0, 98), RATE)
+    both = np.concatenate([tone(1200, 6.0, 98), tone(300, 3.0, 97), np.zeros(RATE, np.float32)])
+    soundfile.write(tmp_path / "ask" / "b.wav", both, RATE)
     soundfile.write(tmp_path / "ask" / "c.wav", np.zeros(2000), RATE)
     (tmp_path / "ask" / "d.wav").write_text("nothing")
     capsys.readouterr()
-    assert main(["predict", "run", "ask", "--quiet"]) == 1
+    assert main(["predict", "run", "ask", "--quiet", "--out", "told"]) == 1
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line.get("label") for line in lines] == ["low", "high", None, None]
+    events = lines[1]["events"]
+    assert [event.get("label") for event in events][:2] == ["high", "low"] and events[-1]["end"] == 10
+    assert abs(events[0]["end"] - 6) < 0.2 and "nothing to hear" in events[-1]["error"]
+    assert Path("told/1.txt").read_text().splitlines()[1].endswith("\tlow") and Path("told/1.vtt").exists()
     assert "nothing to hear" in lines[2]["error"] and "no sound file" in lines[3]["error"]
     page = Path("run/report.html").read_text()
     assert "<audio controls" in page and "data:audio/wav" in page and "said " in page
     model = matinee.load("run")
     raws = [wav(tone(300, 0.3, 7)), (tone(1200, 0.3, 8), RATE), tone(1200, 0.3, 8)]
     assert [answer["label"] for answer in model.predict(raws)] == ["low", "high", "high"]
+    assert [answer["label"] for answer in model.predict(["ask/b.wav#t=6.5,7.5", "ask/b.wav"])] == ["low", "high"]
+    with pytest.raises(DataError, match="it ends after 10"):
+        model.predict(["ask/b.wav#t=11,12"])
     assert main(["evaluate", "run", "--quiet"]) == 0
 
 

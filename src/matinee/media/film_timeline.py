@@ -130,3 +130,13 @@ def _clock(seconds: float) -> str:
     """12.5 -> 00:00:12.500."""
     whole = round(1000 * seconds)
     return f"{whole // 3_600_000:02}:{whole // 60_000 % 60:02}:{whole // 1000 % 60:02}.{whole % 1000:03}"
+
+
+def labels_of_moments(events: Sequence[Mapping[str, Any]]) -> bytes:
+    """The events as a label track: start, end and label of each in a line, between tabs, as sound editors read it."""
+    lines = [
+        f"{event['start']:.3f}\t{event['end']:.3f}\t{' '.join(event['label'].split())}\n"
+        for event in events
+        if "label" in event
+    ]
+    return "".join(lines).encode("utf-8", "replace")

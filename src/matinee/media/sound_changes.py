@@ -1,21 +1,16 @@
-"""What became of a source of sounds since it was read, and the sounds that a person names for prediction."""
+"""What became of a source of sounds since it was read."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from matinee.core.errors import DataError
-from matinee.core.ledger import Entry, Listed
 from matinee.media.decoding import worker_count
-from matinee.media.picture_listing import sift
 from matinee.media.sound_listing import Wanted, listed
 from matinee.media.sound_serving import entry_of, sha256_of, stretch_digest
 from matinee.media.sound_table import part_digest, source_of
-from matinee.media.sounds import EXTENSIONS, SoundError
-from matinee.media.walking import natural, printable, walk
+from matinee.media.sounds import SoundError
 
 
 def changed_since(source: str | Path, manifest: Mapping[str, str], wanted: Wanted) -> dict[str, list[str]]:
@@ -55,22 +50,3 @@ def _is_part(name: str, manifest: Mapping[str, str]) -> bool:
     file, _, number = name.rpartition("#")
     said = manifest.get(file, "")
     return bool(number.isdigit() and said and manifest[name] == part_digest(said, int(number) - 1))
-
-
-def list_sounds(paths: Sequence[str | Path]) -> Listed:
-    """The sounds that FILE... | FOLDER arguments mean: files as they are, of folders all sounds below, in order.
-
-    Raises DataError where a folder cannot be read or has no sounds.
-    """
-    found: dict[str, None] = {}
-    others: list[Entry] = []
-    for given in paths:
-        path = os.fspath(given)
-        if not os.path.isdir(path):  # noqa: PTH112
-            found[path] = None
-            continue
-        names = sorted(sift(walk(path).names, others, EXTENSIONS, "sound"), key=natural)
-        if not names:
-            raise DataError(f"{printable(path)}: there are no sounds in this folder.")
-        found.update((os.path.join(path, name), None) for name in names)  # noqa: PTH118
-    return Listed(found, others)

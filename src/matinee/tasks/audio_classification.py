@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,10 +17,11 @@ from matinee.core.examples import Array, Examples, Ragged
 from matinee.core.moment import Moment
 from matinee.core.pieces import Piece, Text
 from matinee.core.progress import Progress
-from matinee.core.settings import setting
+from matinee.core.settings import answering, setting
 from matinee.core.splits import Splits, divide, remembered
 from matinee.core.task import Batch, Data, Task
-from matinee.media import sound_changes, sound_table, spectrograms
+from matinee.media import sound_changes, sound_inputs, sound_table, spectrograms
+from matinee.media.film_timeline import labels_of_moments, subtitles, timelines
 from matinee.media.sound_listing import Wanted, fits
 from matinee.media.sound_toy import tones
 
@@ -48,6 +49,7 @@ class AudioClassification(Classification):
 
     rate: int = 0
     window_length: int = 0
+    usual_length: int = 0  # samples in which 9 of 10 examples have room
     silence: bool = False
 
     network: str = setting("auto", "network", choices=NETWORKS)
@@ -76,6 +78,9 @@ class AudioClassification(Classification):
     noise: float | None = setting(None, "noise that is added at most, as a share of the loudness", low=0, high=10)
     mix: float | None = setting(None, "share of the sounds that another is mixed into", low=0, high=1)
     hide: float | None = setting(None, "share of bands and of time that a stretch hides at most", low=0, high=0.9)
+    overlap: float = answering(
+        setting(0.5, "share of a window of a long recording that the next window hears again", low=0, high=0.9)
+    )
 
     def __post_init__(self) -> None:
         if not 0 <= self.rate <= 192_000 or not 0 <= self.window_length <= 60 * 192_000:
@@ -113,6 +118,7 @@ class AudioClassification(Classification):
             classes=classes,
             rate=self.rate or table.rate,
             window_length=self.window_length or max(1, round(table.window * table.rate)),
+            usual_length=self.usual_length or int(np.quantile(np.diff(table.sounds.offsets)[rows], 0.9)),
             silence=self.silence or table.silent,
         )
         splits = task._divided(table, columns, rows)
@@ -273,16 +279,26 @@ class AudioClassification(Classification):
         """
         import torch
 
-        from matinee.media.sound_inputs import hear_many
-
         count = max(1, round(self.longest * self.rate) // self.window_length)
-        found, errors = hear_many(raws, (self.rate, self.window_length), count, self.silence)
+        found, errors = sound_inputs.hear_many(raws, (self.rate, self.window_length), count, self.silence)
         waves = torch.from_numpy(Ragged.of(found, np.int16).padded(np.arange(len(found))))
         return self.collate({"sound": waves, "label": torch.zeros(len(found))}).inputs, errors
 
     def inputs(self, places: Sequence[str]) -> Iterable[Any]:
-        """Files as they are, folders as the sounds in them."""
-        return sound_changes.list_sounds(places)
+        """Files as they are, long ones in windows that overlap; folders as the sounds in them."""
+        return sound_inputs.list_sounds(places, max(self.window_length, self.usual_length) / self.rate, self.overlap)
+
+    def follow(
+        self, told: Iterator[tuple[Any, dict[str, Any] | DataError]]
+    ) -> Iterator[tuple[Any, dict[str, Any] | DataError]]:
+        """What was heard in the windows of a long recording, as one timeline of events."""
+        return timelines(told, self.classes)
+
+    def files(self, answer: Mapping[str, Any]) -> Mapping[str, bytes]:
+        """The timeline of a long recording as subtitles, and as labels that sound editors show below the wave."""
+        if "events" not in answer:
+            return {}
+        return {**subtitles(answer["events"]), ".txt": labels_of_moments(answer["events"])}
 
     def show(self, inputs: Tensor, outputs: Any) -> list[Piece]:
         """A player of the first window of each sound, its spectrogram and its answer."""
