@@ -35,6 +35,7 @@ def write_film(
     size: tuple[int, int] = (48, 64),
     options: dict[str, str] | None = None,
     keys: int = 12,
+    preset: str = "ultrafast",
 ) -> Path:
     """A film of frames of these brightnesses; `times` in seconds makes its rate vary."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,7 +45,7 @@ def write_film(
         stream.height, stream.width = size
         stream.pix_fmt = "rgb8" if kind == "gif" else "yuv420p"
         if kind == "libx264":
-            stream.options = {"preset": "ultrafast", "crf": "8", "g": str(keys)}
+            stream.options = {"preset": preset, "crf": "8", "g": str(keys)}
         stream.codec_context.time_base = Fraction(1, 1000) if times is not None else Fraction(1, rate)
         stream.codec_context.thread_count = 1
         for place, level in enumerate(levels):

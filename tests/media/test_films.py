@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from io import BytesIO
+from io import BytesIO, RawIOBase
 from pathlib import Path
 
 import av
@@ -17,7 +17,7 @@ from matinee.core.errors import DataError
 from matinee.media import crew
 from matinee.media.film_decoding import FilmJob, decode_films
 from matinee.media.film_reel import Reel
-from matinee.media.films import Sight, cut, decode_film, decode_frames, look_at, moments, stretch_name
+from matinee.media.films import Sight, cut, decode_film, decode_frames, decode_stretches, look_at, moments, stretch_name
 from matinee.media.pictures import PictureError
 
 SIGHT = Sight(height=24, width=32, channels=1, frames=4)
@@ -176,15 +176,15 @@ def test_films_are_decoded_in_processes_of_their_own(tmp_path: Path) -> None:
 HANGS = """
 import sys; sys.path[:] = {path!r}
 import matinee.media.film_decoding as decoding, os, time
-real = decoding.decode_film
-def decode_film(source, *rest):
+real = decoding.decode_stretches
+def decode_stretches(source, *rest):
     name = os.path.basename(source)
     if "hang" in name:
         time.sleep(60)
     if "crash" in name:
         os.abort()
     return real(source, *rest)
-decoding.decode_film = decode_film
+decoding.decode_stretches = decode_stretches
 from matinee.media.crew import serve; serve(sys.argv[2], sys.argv[3])
 """
 
@@ -200,6 +200,86 @@ def test_a_decoder_that_hangs_or_crashes_costs_one_film(tmp_path: Path, monkeypa
     assert [(row, kind) for row, kind, _ in failures] == [(0, "unreadable"), (1, "unreadable")]
     assert "took longer than" in failures[0][2] and "ended the process" in failures[1][2]
     assert np.load(tmp_path / "columns" / "film.npy")[2].any()
+
+
+def test_the_other_stretches_of_a_film_that_fails_thrice_are_not_tried(tmp_path: Path) -> None:
+    made = crew.Crew(crew.Duty("none", {}, 9, "films", kin=[0, 0, 0, 0, 0, 1, 0, 0, 1]), str(tmp_path), 1)
+    made._todo.extend([(3, 8), (8, 9)])
+    for row in range(3):
+        made._write_off(row, "it hangs")
+    assert list(made._todo) == [(5, 6), (8, 9)] and made._done == 7
+    assert sorted(made._failures)[3] == (3, "unreadable", "3 other parts of it could not be decoded")
+
+
+def test_stretches_that_overlap_are_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = str(write_film(tmp_path / "film.mp4", LEVELS))
+    stretches = [(0.0, 1.0), (0.5, 1.5), (1.0, 2.0), (3.0, 4.0)]
+    drawn = Reel.drawn
+    frames = []
+    monkeypatch.setattr(Reel, "drawn", lambda *given: frames.append(given[1]) or drawn(*given))
+    pixels, look, told = decode_stretches(path, SIGHT, stretches)
+    assert len(frames) < 12 and look.seconds == 2.0
+    assert told[:3] == ["", "", ""] and isinstance(told[3], PictureError) and not pixels[3].any()
+    for place, (start, end) in enumerate(stretches[:3]):
+        assert np.array_equal(pixels[place], decode_film(path, SIGHT, start, end)[0])
+
+
+def test_pictures_that_nobody_waits_for_are_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_film(tmp_path / "film.mp4", [(37 * n) % 200 for n in range(60)], preset="medium")
+    quick = decode_film(str(path), SIGHT)[0]
+    passed = []
+    monkeypatch.setattr(Reel, "_tell", lambda self, passing: passed.append(passing))
+    assert np.array_equal(decode_film(str(path), SIGHT)[0], quick) and sum(passed) > 30
+
+
+@pytest.mark.parametrize("container", ["matroska", "mpegts", "flv"])
+def test_a_film_without_length_or_index(tmp_path: Path, container: str) -> None:
+    """As written to a pipe: by a browser that records, by a camera."""
+    whole = write_film(tmp_path / "film.mkv", [n % 200 for n in range(300)], rate=10)
+    piped = Pipe()
+    with av.open(str(whole)) as source, av.open(piped, "w", format=container) as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    path = tmp_path / "piped.mkv"
+    path.write_bytes(bytes(piped.written))
+    found, look, words = decode_film(str(path), Sight(24, 32, 1, frames=2, clips=3, span=4.0))
+    assert words == "" and look.seconds == pytest.approx(30, abs=0.3)
+    assert np.abs(np.array(levels(found)) - [10, 30, 140, 160, 70, 90]).max() < 8
+
+
+@pytest.mark.parametrize("ending", [".webp", ".png", ".gif"])
+def test_animated_pictures(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"film{ending}"
+    first, *others = [Image.fromarray(frame(20 * number)) for number in range(8)]
+    first.save(path, save_all=True, append_images=others, duration=[100, 100, 100, 500, 100, 100, 100, 100])
+    pixels, look, _ = decode_film(str(path), Sight(24, 32, 1, frames=6))
+    # At .1, .3, .5, .7, .9 and 1.1 s: the fourth frame stands for half a second.
+    assert np.abs(np.array(levels(pixels)) - [20, 60, 60, 60, 100, 140]).max() < 6
+    assert look.seconds == pytest.approx(1.2, abs=0.1) and np.array_equal(
+        decode_film(BytesIO(path.read_bytes()), Sight(24, 32, 1, frames=6))[0], pixels
+    )
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    try:
+        decode_film(str(path), SIGHT)
+    except PictureError as error:
+        assert error.kind == "unreadable"
+
+
+class Pipe(RawIOBase):
+    """What can only be written to, never sought in."""
+
+    def __init__(self) -> None:
+        self.written = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, some: object) -> int:
+        self.written += bytes(some)  # type: ignore[call-overload]
+        return len(bytes(some))  # type: ignore[call-overload]
 
 
 def test_frames_in_files(tmp_path: Path) -> None:
@@ -218,7 +298,8 @@ def test_frames_in_files(tmp_path: Path) -> None:
         decode_frames([names[1]], three)
 
 
-def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "film.mp4").write_bytes(b"film")
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(DataError, match=r"pip install 'matinee\[video\]'"):
-        look_at("film.mp4")
+        look_at(str(tmp_path / "film.mp4"))

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -16,14 +16,12 @@ from matinee.core.errors import DataError
 from matinee.core.ledger import Entry, Listed
 from matinee.media.film_decoding import LOOK, FilmJob, decode_films, looks
 from matinee.media.film_timeline import windows
-from matinee.media.films import EXTENSIONS, Sight, cut, decode_frames
+from matinee.media.films import ANIMATIONS, EXTENSIONS, STILLS, Sight, cut, decode_frames
 from matinee.media.picture_listing import sift
-from matinee.media.pictures import EXTENSIONS as PICTURES
 from matinee.media.pictures import PictureError, Pixels
 from matinee.media.walking import natural, printable, walk
 
 Raw = str | Path | bytes | np.ndarray[Any, Any]
-STILLS: Final = PICTURES - EXTENSIONS
 
 
 @dataclass
@@ -141,7 +139,7 @@ def _sort(place: int, raw: str | Path | bytes, films: _Kind, stills: _Kind, fold
         if not frames:
             raise PictureError("empty", "there are no pictures in this folder that could be frames of a film")
         stills.add(place, [os.path.join(name, each) for each in frames])  # noqa: PTH118
-    elif _ending(name) in STILLS:
+    elif _ending(name) in STILLS - ANIMATIONS:
         stills.add(place, [name])
     else:
         path_, start, end = _stretch(name)

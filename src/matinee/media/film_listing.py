@@ -23,7 +23,7 @@ import numpy as np
 from matinee.core.errors import DataError, SettingsError
 from matinee.core.ledger import Entry
 from matinee.core.splits import joined
-from matinee.media.films import ENDINGS, EXTENSIONS, stretch_name
+from matinee.media.films import ANIMATIONS, ENDINGS, EXTENSIONS, STILLS, stretch_name
 from matinee.media.picture_listing import (
     SPLIT_WORDS,
     Listing,
@@ -153,9 +153,10 @@ def _arranged(listing: Listing, names: Sequence[str], steps: int, wanted: Wanted
     frames = bool(wanted.sequences)
     if not frames:
         others: list[Entry] = []
-        films = sift(names, others, EXTENSIONS, "film")
-        frames = not any(name.lower().endswith(ENDINGS) for name in films) and any(
-            name.count("/") >= 2 + steps and os.path.splitext(name)[1].lower() in PICTURES - EXTENSIONS  # noqa: PTH122
+        alone = not any(name.lower().endswith(ENDINGS) for name in names)  # a film's poster is no film
+        films = sift(names, others, EXTENSIONS | ANIMATIONS if alone else EXTENSIONS, "film")
+        frames = alone and any(
+            name.count("/") >= 2 + steps and os.path.splitext(name)[1].lower() in STILLS  # noqa: PTH122
             for name in names
         )
         if not frames:

@@ -26,9 +26,10 @@ from matinee.media.film_reel import RATE
 from matinee.media.films import PIXEL_LIMIT, Sight, require_av
 from matinee.media.picture_listing import digest
 from matinee.media.picture_shape import choose_size
+from matinee.media.picture_table import PictureRequest, check, renumbered
 from matinee.media.walking import printable
 
-__all__ = ["FilmRequest", "FilmTable", "changed_since", "fits", "origin", "read_films"]
+__all__ = ["FilmRequest", "FilmTable", "changed_since", "fits", "origin", "read_films", "renumbered"]
 
 FORMAT: Final = 1  # of the cached folder; raised whenever what is in it changes
 COLUMNS: Final = ("film", "label", "split", "group", "sha256", "look")
@@ -47,20 +48,22 @@ Progress = Callable[[int, int], None]
 class FilmRequest:
     """How films are to be read and stored; 0 chooses from the films.
 
-    height, width, channels: of the stored frames. frames: of a clip. clips: of a film. span: seconds of a clip.
-    longest: bound on the shorter side where the size is chosen. rate: frames a second of folders of frames.
+    pictures: how their frames are. sequences: as of `Wanted`. frames: of a clip. clips: of a film. span: seconds of a
+    clip. rate: frames a second of folders of frames.
     """
 
-    height: int = 0
-    width: int = 0
-    channels: int = 0
+    pictures: PictureRequest = field(default_factory=lambda: PictureRequest(longest=64, pixel_limit=PIXEL_LIMIT))
+    sequences: str = ""
     frames: int = 0
     clips: int = 0
     span: float = 0.0
-    longest: int = 64
-    pixel_limit: int = PIXEL_LIMIT
     rate: float = RATE
-    wanted: Wanted = field(default_factory=Wanted)
+
+    @property
+    def wanted(self) -> Wanted:
+        """What of a source is asked for."""
+        own = self.pictures
+        return Wanted(own.groups, self.sequences, own.file_column, own.label_column)
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ def read_films(source: str | Path, request: FilmRequest, progress: Progress | No
     found = listed(source, request.wanted)
     if not found.frames:
         require_av()
-    job = replace(_job(found, ""), pixel_limit=request.pixel_limit, rate=request.rate)
+    job = replace(_job(found, ""), pixel_limit=request.pictures.pixel_limit, rate=request.rate)
     source_ = (str(FORMAT), os.path.realpath(source), found.of.stamp, json.dumps(asdict(request.wanted)))
     job = replace(job, sight=_known_sight(job, request, source_))
     # By how they are looked at, not by what was asked for: a trained task asks for what it once chose.
@@ -113,7 +116,8 @@ def read_films(source: str | Path, request: FilmRequest, progress: Progress | No
 
 def _known_sight(job: FilmJob, request: FilmRequest, source: Sequence[str]) -> Sight:
     """How to look at the films, found in the cache where it was chosen before: a second read opens no film."""
-    if all((request.height, request.width, request.channels, request.frames, request.clips, request.span)):
+    own = request.pictures
+    if all((own.height, own.width, own.channels, request.frames, request.clips, request.span)):
         return _sight(job, [], np.zeros((0, 5)), request)
     key = digest((*source, json.dumps(asdict(request), sort_keys=True)))[:40]
 
@@ -199,34 +203,19 @@ def _sight(job: FilmJob, chosen: Sequence[int], known: Array, request: FilmReque
     count = round(median * float(np.median(known[timed, 3]))) if timed.any() else MOST_FRAMES
     span = request.span or round(min(median, LONGEST_CLIP), 3)
     several = min(MOST_CLIPS, max(1, round(median / span))) if span else 1
-    height, width = request.height, request.width
+    height, width = request.pictures.height, request.pictures.width
     if not height:
-        height, width = choose_size([(int(row[0]), int(row[1])) for row in known], request.longest)
+        height, width = choose_size([(int(row[0]), int(row[1])) for row in known], request.pictures.longest)
     return Sight(
         height=height,
         width=width,
-        channels=request.channels or (1 if len(known) and known[:, 4].all() else 3),
+        channels=request.pictures.channels or (1 if len(known) and known[:, 4].all() else 3),
         frames=request.frames or max(1, min(MOST_FRAMES, count or MOST_FRAMES)),
         clips=request.clips or several,
         span=span,
-        pixel_limit=request.pixel_limit,
+        pixel_limit=request.pictures.pixel_limit,
         rate=request.rate,
     )
-
-
-def renumbered(table: FilmTable, classes: Sequence[str]) -> tuple[Array, list[Entry]]:
-    """Labels in the numbering of `classes`; -1 and a line for the ledger where a label is none of them."""
-    place = {name: number for number, name in enumerate(classes)}
-    labels = np.array([place.get(name, -1) for name in table.classes], np.int64)[table.columns["label"]]
-    strangers = [
-        Entry(
-            printable(table.names[row]),
-            "unknown-label",
-            f"its label {table.classes[table.columns['label'][row]]!r} is none of the classes the model knows",
-        )
-        for row in table.good[labels[table.good] < 0]
-    ]
-    return labels, strangers
 
 
 def origin(source: str, table: FilmTable, strangers: Sequence[Entry], rows: Array) -> Origin:
@@ -265,6 +254,7 @@ def changed_since(source: str | Path, manifest: Mapping[str, str], wanted: Wante
 
 def _check(request: FilmRequest) -> None:
     """Raises SettingsError where more would be kept of a film than is sensible."""
+    check(request.pictures)
     if request.frames * max(1, request.clips) > 1024:
         raise SettingsError(
             f"--frames {request.frames} --clips {request.clips}: at most 1,024 frames are kept of a film."

@@ -21,15 +21,19 @@ from typing import Any, Final
 import numpy as np
 
 from matinee.core.errors import DataError
+from matinee.media.film_animation import Animation, is_animation
 from matinee.media.film_reel import NEARLY, RATE, Look, Reel
-from matinee.media.pictures import PictureError, Pixels, Raw, decode
+from matinee.media.pictures import EXTENSIONS as PICTURES
+from matinee.media.pictures import PictureError, Pixels, Raw, decode, read_bytes
 
 ENDINGS: Final = (".mp4", ".m4v", ".avi", ".mov", ".webm", ".mkv", ".mpg", ".mpeg", ".ogv", ".wmv", ".flv", ".3gp")
 EXTENSIONS: Final = frozenset((*ENDINGS, ".gif"))
+ANIMATIONS: Final = frozenset((".webp", ".apng"))  # pictures, mostly: films only where nothing else can be meant
+STILLS: Final = PICTURES - EXTENSIONS
 PIXEL_LIMIT: Final = 40_000_000  # of a frame; 8K has 33 million
 WHOLE: Final = 1.5  # a film of up to so many spans is seen whole, in one clip
 _OPTIONS: Final = {  # a playlist that is called film.mp4 would have other files opened, or addresses
-    "format_whitelist": "mov,matroska,webm,avi,gif,mpeg,mpegts,mpegvideo,m4v,ogg,asf,flv",
+    "format_whitelist": "mov,matroska,webm,avi,gif,apng,mpeg,mpegts,mpegvideo,m4v,ogg,asf,flv",
     "protocol_whitelist": "file",
 }
 _STRETCH: Final = re.compile(r"(.*)#t=(\d*\.?\d*)(?:,(\d+\.?\d*|\d*\.\d+))?", re.DOTALL)
@@ -154,7 +158,7 @@ def decode_stretches(
 
 
 def _fill(
-    reel: Reel,
+    reel: Reel | Animation,
     stretches: Sequence[tuple[int, float, float]],
     sight: Sight,
     pixels: Pixels,
@@ -215,12 +219,17 @@ def require_av() -> Any:
 
 
 @contextmanager
-def _opened(source: str | BytesIO, pixel_limit: int) -> Iterator[Reel]:
+def _opened(source: str | BytesIO, pixel_limit: int) -> Iterator[Reel | Animation]:
+    if isinstance(source, str):
+        head = _head(source)
+    else:
+        head = source.getvalue()[:16]
+    if is_animation(head):
+        yield Animation(read_bytes(source) if isinstance(source, str) else source.getvalue(), pixel_limit)
+        return
     av = require_av()
     broken = (av.error.FFmpegError, OSError, ValueError, MemoryError, OverflowError, ZeroDivisionError)
     try:
-        if isinstance(source, str):
-            _check_file(source)
         with av.open(source, metadata_errors="replace", container_options=_OPTIONS) as container:
             if not container.streams.video:
                 raise PictureError("unreadable", "there is no video stream in it")
@@ -235,15 +244,19 @@ def _opened(source: str | BytesIO, pixel_limit: int) -> Iterator[Reel]:
         raise PictureError("unreadable", f"it cannot be decoded as a film ({words})") from error
 
 
-def _check_file(path: str) -> None:
-    """The errors of the file system in their own words, and no pipe or address in place of a file."""
+def _head(path: str) -> bytes:
+    """How a file begins. Errors of the file system in their own words; no pipe or address in place of a file."""
     if os.path.lexists(path) and not os.path.isfile(path):  # noqa: PTH113
         raise PictureError("unreadable", "it is not a file")
     try:
         with open(path, "rb") as file:
-            if not file.read(1):
-                raise PictureError("empty", "the file has no bytes")
+            head = file.read(16)
     except FileNotFoundError:
         raise PictureError("missing", "there is no such file") from None
     except PermissionError:
         raise PictureError("forbidden", "no permission to read it") from None
+    except OSError as error:
+        raise PictureError("unreadable", f"it cannot be read ({error.strerror})") from error
+    if not head:
+        raise PictureError("empty", "the file has no bytes")
+    return head

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -90,7 +90,7 @@ def read_pictures(source: str | Path, request: PictureRequest, progress: Progres
     progress(done, total) is called in this thread while pictures are decoded. Raises DataError where the source cannot
     be used, and SettingsError where the request makes no sense.
     """
-    _check(request)
+    check(request)
     path, found = recognise(source, request.file_column, request.label_column)
     if isinstance(found, Listing) and request.groups:
         name_groups(found, request.groups)
@@ -111,7 +111,8 @@ def read_pictures(source: str | Path, request: PictureRequest, progress: Progres
     return _load(cache.build("pictures", key, fill), False)
 
 
-def _check(request: PictureRequest) -> None:
+def check(request: PictureRequest) -> None:
+    """Raises SettingsError where no picture can be stored as it is asked for."""
     for name, value, low, high in (
         ("height", request.height, 1, 4096),
         ("width", request.width, 1, 4096),
@@ -241,7 +242,20 @@ def _write_words(
     (folder / "names.json").write_text(json.dumps(list(names)), encoding="ascii")
 
 
-def renumbered(table: PictureTable, classes: Sequence[str]) -> tuple[Array, list[Entry]]:
+class Labelled(Protocol):
+    """A table of examples that are files: what its labels are numbers of."""
+
+    @property
+    def columns(self) -> Mapping[str, Array]: ...
+    @property
+    def classes(self) -> Sequence[str]: ...
+    @property
+    def good(self) -> Array: ...
+    @property
+    def names(self) -> Sequence[str]: ...
+
+
+def renumbered(table: Labelled, classes: Sequence[str]) -> tuple[Array, list[Entry]]:
     """Labels in the numbering of `classes`; -1 and a line for the ledger where a label is none of them."""
     place = {name: number for number, name in enumerate(classes)}
     known = np.array([place.get(name, -1) for name in table.classes] + [-1], np.int64)
@@ -249,7 +263,7 @@ def renumbered(table: PictureTable, classes: Sequence[str]) -> tuple[Array, list
     lost = table.good[(labels[table.good] < 0) & (table.columns["label"][table.good] >= 0)]
     strangers = [
         Entry(
-            table.names[row],
+            printable(table.names[row]),
             "unknown-label",
             f"its label {table.classes[table.columns['label'][row]]!r} is none of the classes the model knows",
         )

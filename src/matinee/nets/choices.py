@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -44,12 +44,13 @@ class PictureShape:
     classes: int
 
 
-def check(name: str, size: str) -> None:
+def check(name: str, size: str, sizes: Mapping[str, Sequence[str]] = SIZES, what: str = "pictures") -> None:
     """Raises SettingsError, naming what is allowed, unless the network exists in that size."""
-    if name not in SIZES:
-        raise SettingsError(f"--network {name}: the networks for pictures are {', '.join(NAMES)}, or auto.")
-    if size not in SIZES[name]:
-        raise SettingsError(f"--size {size}: {name} comes in {', '.join(SIZES[name])}.")
+    if name not in sizes:
+        names = ", ".join(each for each in sizes if each != "constant")
+        raise SettingsError(f"--network {name}: the networks for {what} are {names}, or auto.")
+    if size not in sizes[name]:
+        raise SettingsError(f"--size {size}: {name} comes in {', '.join(sizes[name])}.")
 
 
 def check_growing(name: str, asked: bool) -> None:

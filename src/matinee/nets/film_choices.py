@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, Final
 
-from matinee.core.errors import SettingsError
+from matinee.nets.recipes import Recipe, passes
 
 SIZES: Final[dict[str, tuple[str, ...]]] = {
     "linear": ("m",),
@@ -42,32 +41,10 @@ class FilmShape:
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """Settings of one training, by the names that the loop, the optimisers and the augmentation know them under."""
+class FilmRecipe(Recipe):
+    """As of pictures, and the share of a clip's frames that a step sees."""
 
-    optimiser: str = "muon"
-    learning_rate: float = 0.05
-    batch_size: int = 16
-    epochs: int = 40
-    weight_decay: float = 0.1
-    schedule: str = "linear"
-    warmup: float = 0.1
-    label_smoothing: float = 0.1
     window: float = 1.0
-    flip: bool = False
-    crop: int = 0
-    scale: float = 0.0
-    rotate: float = 0.0
-    colour: float = 0.0
-    cutout: int = 0
-
-
-def check(name: str, size: str) -> None:
-    """Raises SettingsError, naming what is allowed, unless the network exists in that size."""
-    if name not in SIZES:
-        raise SettingsError(f"--network {name}: the networks for films are {', '.join(SIZES)}, or auto.")
-    if size not in SIZES[name]:
-        raise SettingsError(f"--size {size}: {name} comes in {', '.join(SIZES[name])}.")
 
 
 def choose(shape: FilmShape, examples: int) -> tuple[str, str]:
@@ -83,14 +60,16 @@ def trunk_of(shape: FilmShape) -> str:
     return "small" if max(shape.height, shape.width) <= LARGEST_SMALL else "residual"
 
 
-def recommend(name: str, shape: FilmShape, examples: int) -> Recipe:
+def recommend(name: str, shape: FilmShape, examples: int) -> FilmRecipe:
     """The recipe for a network on films of `shape`, with a number of training examples."""
     long_side = max(shape.height, shape.width)
     if name in ("linear", "constant"):
         inputs = shape.channels * shape.frames * min(long_side, 32) ** 2
         rate = min(0.03, max(1e-4, 2.0 / inputs))
-        return Recipe("adamw", rate, 32, _passes(32, examples, 400), weight_decay=0.01, label_smoothing=0.0)
+        return FilmRecipe("adamw", rate, 32, passes(32, examples, steps=400), weight_decay=0.01, clip=1.0)
     varied: dict[str, Any] = {
+        "clip": 1.0,
+        "label_smoothing": 0.1,
         "flip": long_side >= 40,  # smaller ones may be signs, whose mirror images are others
         "crop": max(1, long_side // 20),
         "scale": 0.15,
@@ -103,12 +82,7 @@ def recommend(name: str, shape: FilmShape, examples: int) -> Recipe:
     batch = 16 if examples < 2000 else 32
     # A clip of 16 frames of 112 x 64 pixels takes a core some 60 ms to learn from; smaller ones may be seen oftener.
     pixels = shape.frames * shape.height * shape.width
-    passes = _passes(batch, examples, round(min(800, max(300, 300 * 16 * 112 * 64 / pixels))))
+    enough = passes(batch, examples, steps=round(min(800, max(300, 300 * 16 * 112 * 64 / pixels))))
     if name == "r2plus1d":
-        return Recipe("adamw", 2e-3, batch, passes, weight_decay=0.05, **varied)
-    return Recipe(batch_size=batch, epochs=passes, **varied)
-
-
-def _passes(batch: int, examples: int, steps: int) -> int:
-    """How many passes make about so many steps, at least ten."""
-    return max(10, math.ceil(steps * batch / max(1, examples)))
+        return FilmRecipe("adamw", 2e-3, batch, enough, weight_decay=0.05, **varied)
+    return FilmRecipe("muon", 0.05, batch, enough, weight_decay=0.1, **varied)

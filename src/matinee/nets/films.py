@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from matinee.core.errors import SettingsError
 from matinee.core.quick import Quick
 from matinee.nets.attention import Reader, positions
-from matinee.nets.film_choices import SIZES, TRUNKS, FilmShape, check
+from matinee.nets.choices import check
+from matinee.nets.film_choices import SIZES, TRUNKS, FilmShape
 from matinee.nets.pictures import Normalise, Statistics
 from matinee.nets.plain import linear_trunk
 from matinee.nets.ready import ready
@@ -231,7 +232,7 @@ def build(name: str, shape: FilmShape, *, size: str = "m", trunk: str = "small",
 
     Raises SettingsError for an unknown name or size, or films that the network cannot take.
     """
-    check(name, size)
+    check(name, size, SIZES, "films")
     if name == "constant":
         return Constant(shape.classes)
     if min(shape.height, shape.width) < 4 or min(shape.channels, shape.classes, shape.frames) < 1:

@@ -53,7 +53,7 @@ def recommend(name: str, size: str, shape: PictureShape, examples: int) -> Recip
             "adamw",
             2e-3,
             32,
-            _passes(32, examples, steps=1000, least=20),
+            passes(32, examples, steps=1000, least=20),
             weight_decay=0.05,
             label_smoothing=0.1,
             flip=True,
@@ -64,11 +64,11 @@ def recommend(name: str, size: str, shape: PictureShape, examples: int) -> Recip
         )
     if name == "lenet":
         # PyTorch's CIFAR-10 tutorial: 2 passes over 50,000 pictures; the same number of steps for fewer.
-        return Recipe("sgd", 0.001, 4, _passes(4, examples, steps=25_000, least=2), schedule="constant", warmup=0.0)
+        return Recipe("sgd", 0.001, 4, passes(4, examples, steps=25_000, least=2), schedule="constant", warmup=0.0)
     # The step of a linear network shrinks with the number of its inputs: .03 for 64 pixels, .0026 for 784.
     inputs = shape.channels * shape.height * shape.width
     rate = min(0.03, max(5e-4, 2.0 / inputs)) if name == "linear" else 1e-3
-    return Recipe("adamw", rate, 128, _passes(128, examples, steps=600, least=10), weight_decay=0.01)
+    return Recipe("adamw", rate, 128, passes(128, examples, steps=600, least=10), weight_decay=0.01)
 
 
 def _small(size: str, shape: PictureShape, examples: int) -> Recipe:
@@ -94,7 +94,7 @@ def _small(size: str, shape: PictureShape, examples: int) -> Recipe:
         "muon",
         0.05,
         batch,
-        _passes(batch, examples, steps=360, least=12),
+        passes(batch, examples, steps=360, least=12),
         weight_decay=0.1,
         label_smoothing=0.2,
         flip=flip,
@@ -106,6 +106,6 @@ def _small(size: str, shape: PictureShape, examples: int) -> Recipe:
     )
 
 
-def _passes(batch: int, examples: int, *, steps: int, least: int) -> int:
-    """How many passes make about so many steps."""
+def passes(batch: int, examples: int, *, steps: int, least: int = 10) -> int:
+    """How many passes in batches make about so many steps, at least so many."""
     return max(least, math.ceil(steps * batch / max(1, examples)))

@@ -15,6 +15,7 @@ from matinee.report.words import safe
 MOST_FRAMES = 150
 COLOURS = 64
 STRIP = 8  # frames of a strip
+BARS = ". Bars: how sure it was at each moment; orange: below 50 %"
 BAND = 26  # pixels of height for what is told over time
 SURE, UNSURE = (40, 120, 200), (217, 84, 20)  # as in confusion matrices: hits and errors
 
@@ -59,7 +60,7 @@ def _strip(piece: Film) -> str:
         f'<img src="{_photograph(strip)}" width="{strip.width}" height="{strip.height}" alt="{words}: {told}" '
         'style="max-width: 100%; height: auto; display: block">'
     )
-    return f'<figure class="gallery"><figcaption>{words}; bars: 0 to 100 % over time</figcaption>{drawn}</figure>'
+    return f'<figure class="gallery"><figcaption>{words}{BARS}</figcaption>{drawn}</figure>'
 
 
 def _photograph(image: Image.Image) -> str:

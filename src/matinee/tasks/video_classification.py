@@ -23,16 +23,16 @@ from matinee.core.settings import answering, setting
 from matinee.core.splits import Splits, divide, equal_rows, remembered
 from matinee.core.task import Batch, Data, Task
 from matinee.media import film_inputs, film_table
-from matinee.media.film_listing import Wanted
 from matinee.media.film_reel import RATE
 from matinee.media.film_timeline import subtitles, timelines
 from matinee.media.films import Sight
+from matinee.media.picture_table import PictureRequest
 from matinee.media.thumbnails import thumbnail_prints
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from matinee.nets.film_choices import FilmShape, Recipe
+    from matinee.nets.film_choices import FilmRecipe, FilmShape
 
 NETWORKS = ("auto", "constant", "linear", "frame", "average", "motion", "r2plus1d", "recurrent", "attention")
 NEAR = 0.99  # mean cosine of three thumbnails; as of pictures
@@ -100,20 +100,8 @@ class VideoClassification(Classification):
 
     def read(self, source: str, progress: Progress) -> Data:
         """The films of a source, their frames decoded once, with its splits or with new ones."""
-        request = film_table.FilmRequest(
-            height=self.height,
-            width=self.width,
-            channels=self.channels,
-            frames=self.frames,
-            clips=self.clips,
-            span=self.span,
-            longest=self.picture_size,
-            pixel_limit=int(self.pixel_limit * 1e6),
-            rate=self.frame_rate,
-            wanted=self._wanted,
-        )
         with progress.bar("reading", "films") as bar:
-            table = film_table.read_films(source, request, bar)
+            table = film_table.read_films(source, self._request, bar)
         classes = self.classes or table.classes
         labels, strangers = film_table.renumbered(table, classes)
         rows = table.good[labels[table.good] >= 0]
@@ -131,8 +119,18 @@ class VideoClassification(Classification):
         return Data(task, parts["train"], parts["valid"], parts["test"], origin)
 
     @property
-    def _wanted(self) -> Wanted:
-        return Wanted(self.groups, self.sequences, self.file_column, self.label_column)
+    def _request(self) -> film_table.FilmRequest:
+        pictures = PictureRequest(
+            height=self.height,
+            width=self.width,
+            channels=self.channels,
+            longest=self.picture_size,
+            groups=self.groups,
+            file_column=self.file_column,
+            label_column=self.label_column,
+            pixel_limit=int(self.pixel_limit * 1e6),
+        )
+        return film_table.FilmRequest(pictures, self.sequences, self.frames, self.clips, self.span, self.frame_rate)
 
     def _divided(self, table: film_table.FilmTable, columns: Mapping[str, Array], rows: Array) -> dict[str, Array]:
         shares = (self.valid_share, self.test_share, self.split_seed)
@@ -150,7 +148,7 @@ class VideoClassification(Classification):
 
     def changes(self, source: str, manifest: Mapping[str, str]) -> dict[str, list[str]]:
         """Films whose content is no longer what it was."""
-        told = film_table.changed_since(source, manifest, self._wanted)
+        told = film_table.changed_since(source, manifest, self._request.wanted)
         # A film whose bytes could not be read then has no digest: nothing can be said of it.
         unread = {name for name, digest in manifest.items() if not digest.strip("0")}
         return {kind: [name for name in names if name not in unread] for kind, names in told.items()}
@@ -221,7 +219,7 @@ class VideoClassification(Classification):
         open_ = {field: getattr(recipe, field) for field in varied if getattr(self, field) is None}
         return dataclasses.replace(named, flip=flip, **open_)
 
-    def _recipe(self, examples: int) -> Recipe:
+    def _recipe(self, examples: int) -> FilmRecipe:
         from matinee.nets.film_choices import recommend
 
         return recommend(self.network, self.shape, examples)
