@@ -31,7 +31,7 @@ from matinee.media.walking import printable
 
 __all__ = ["FilmRequest", "FilmTable", "changed_since", "fits", "origin", "read_films", "renumbered"]
 
-FORMAT: Final = 1  # of the cached folder; raised whenever what is in it changes
+FORMAT: Final = 2  # of the cached folder; raised whenever what is in it changes
 COLUMNS: Final = ("film", "label", "split", "group", "sha256", "look")
 SAMPLE: Final = 64  # films whose headers decide how all are looked at
 MOST_FRAMES: Final = 16  # of a clip

@@ -34,7 +34,6 @@ from matinee.nets.small import WhiteningLayer, small_trunk
 
 LINEAR_SIDE: Final = 32  # pixels: frames are averaged down to it for the linear network
 GREY: Final = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
-STEPS: Final = 3  # from frame to frame, that are looked at together: a movement and how it goes on
 SOME: Final = 4  # moments of a clip that a step of the training looks at: neighbours are much alike
 UNITS: Final = {"s": 64, "m": 128, "l": 192}
 """Of what looks over time: recurrent units in each direction, the width of attention."""
@@ -95,16 +94,9 @@ def _middle(clips: Tensor) -> Tensor:
 
 
 def _changes(clips: Tensor) -> Tensor:
-    """STEPS differences of grey frames to the one before as channels: what stands still is not seen.
-
-    Clips of too few frames are drawn out by frames in which nothing changes.
-    """
-    grey = (clips * clips.new_tensor(GREY)[:, None, None]).sum(2) if clips.shape[2] == 3 else clips[:, :, 0]
-    changes = grey[:, 1:] - grey[:, :-1]
-    if changes.shape[1] < STEPS:
-        missing = grey.new_zeros(len(grey), STEPS - changes.shape[1], *grey.shape[2:])
-        changes = torch.cat((changes, missing), 1)
-    return changes.unfold(1, STEPS, 1).movedim(-1, 2)
+    """The differences of grey frames to the one before, one channel: what stands still is not seen."""
+    grey = (clips * clips.new_tensor(GREY)[:, None, None]).sum(2, keepdim=True) if clips.shape[2] == 3 else clips
+    return grey[:, 1:] - grey[:, :-1] if clips.shape[1] > 1 else torch.zeros_like(grey)
 
 
 def _spread(seen: Tensor, some: int) -> Tensor:
@@ -250,7 +242,7 @@ def build(name: str, shape: FilmShape, *, size: str = "m", trunk: str = "small",
         layers, features = _space_time_trunk(shape, size, dropout)
         head = nn.Linear(features, shape.classes)
         return FilmNetwork(_unknown(shape.channels), layers, head, _every, _through_time)
-    channels = STEPS if name == "motion" else shape.channels
+    channels = 1 if name == "motion" else shape.channels
     if TRUNKS[trunk]:
         layers, features = small_trunk(channels, shape.height, shape.width, size=size)
     else:
