@@ -46,6 +46,7 @@ LABELS: Final = (*LABEL_COLUMNS, "action", "event", "emotion", "activity")
 STARTS: Final = ("start", "start_time", "time_start", "t_start", "begin", "from", "start_seconds")
 ENDS: Final = ("end", "end_time", "time_end", "t_end", "stop", "to", "end_seconds")
 SEQUENCES: Final = ("sequence", "sequence_id", "clip", "clip_id")
+NOT_SAID: Final = ("", "nan", "none", "null", "na", "n/a", "-")  # as programs write that there is nothing
 GLANCE: Final = 2_000  # entries of a folder that a first look reads
 GLANCE_FOLDERS: Final = 24
 EXPECTED: Final = (
@@ -250,8 +251,7 @@ class _Table:
         self._listing.names.append(row)
         self._labels.append(said["label"])
         self._listing.splits.append(split)
-        # Stretches of one film are as like as its frames: they are not divided.
-        group = said["group"] or ("" if self._films.frames else name)
+        group = said["group"]
         self._listing.groups.append(self._groups.setdefault(group, len(self._groups)) if group else -1)
         self._films.files.append((name,))
         self._films.starts.append(start)
@@ -260,6 +260,8 @@ class _Table:
     def _again(self, place: int, row: str, name: str, said: dict[str, str], line: str) -> None:
         if not self._films.frames:
             reason = f"line {line} names a stretch that a line before it names"
+            if self._labels[place] != said["label"]:
+                reason += f", which says {self._labels[place]!r} and not {said['label']!r}"
             self._listing.entries.append(Entry(printable(row), "duplicate-row", reason))
         elif self._labels[place] != said["label"]:
             reason = f"line {line}: {said['label']!r}, and a line before it says {self._labels[place]!r} of the film"
@@ -276,14 +278,17 @@ class _Table:
         told = (f"{entry.file}\0{entry.kind}" for entry in listing.entries)
         listing.stamp = digest((*said, "files", *self._facts, *told))
         name_classes(listing, self._labels)
+        if not self._films.frames:  # stretches of one film are as like as its frames: they are not divided
+            films = np.unique([files[0] for files in self._films.files], return_inverse=True)[1].ravel()
+            listing.groups = joined([films, np.array(listing.groups)]).tolist()
         return self._films
 
 
 def _seconds(said: str, otherwise: float) -> float | None:
     """`12.5`, `1:02.5` or `0:01:02` in seconds; None for what is no time."""
-    if not said:
+    if said.lower() in NOT_SAID:
         return otherwise
-    if not re.fullmatch(r"(\d+:){0,2}\d+([.,]\d+)?", said):
+    if not re.fullmatch(r"(\d+:){0,2}\d+([.,]\d+)?(e[+-]?\d+)?", said, re.IGNORECASE):
         return None
     seconds = 0.0
     for part in said.replace(",", ".").split(":"):

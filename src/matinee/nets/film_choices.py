@@ -80,7 +80,8 @@ def recommend(name: str, shape: FilmShape, examples: int) -> FilmRecipe:
         "window": 0.75 if shape.frames >= MOVING else 1 / shape.frames if name == "average" else 1.0,
     }
     batch = 16 if examples < 2000 else 32
-    # A clip of 16 frames of 112 x 64 pixels takes a core some 60 ms to learn from; smaller ones may be seen oftener.
+    # A clip of 16 frames of 112 x 64 pixels takes a core some 60 ms to learn from (motion 10); smaller ones may be seen
+    # oftener.
     pixels = shape.frames * shape.height * shape.width
     enough = passes(batch, examples, steps=round(min(800, max(300, 300 * 16 * 112 * 64 / pixels))))
     if name == "r2plus1d":
