@@ -66,7 +66,7 @@ def recommend(name: str, shape: SoundShape, examples: int) -> SoundRecipe:
     """The recipe for a network on sounds of this shape, with a number of training examples."""
     check(name)
     if name == "linear":
-        return SoundRecipe("adamw", 3e-3, 64, _passes(64, examples, steps=600, least=10), 0.01)
+        return SoundRecipe("adamw", 1e-3, 64, 0, 0.01)  # solved at a look
     # Short sounds are words: mixing two of them makes none. Scenes and events do mix in the world.
     scene = shape.seconds > LONG
     rate, steps = (2e-3, 1000) if name == "cnn" else (1e-3, 1500)

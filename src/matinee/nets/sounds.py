@@ -7,13 +7,16 @@ training), `trunk` and `head`. A wave may be longer or shorter than the window t
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from matinee.core.quick import Quick
+from matinee.nets.linear_solvers import Problem, solve
 from matinee.nets.log_mel import Hidden, LogMel, MelShape
 from matinee.nets.pictures import Constant
 from matinee.nets.sequences import Block, rotations
@@ -58,7 +61,7 @@ class Normalise(nn.Module):
 class SoundNetwork(Quick):
     """Waves (batch, samples) -> float32 logits (batch, classes)."""
 
-    def __init__(self, features: LogMel, trunk: nn.Module, head: nn.Module, training: Training) -> None:
+    def __init__(self, features: LogMel, trunk: nn.Sequential, head: nn.Linear, training: Training) -> None:
         super().__init__()
         self.features = features
         self.normalise = Normalise(features.shape.bands)
@@ -225,3 +228,29 @@ def fit(network: nn.Module, waves: Tensor) -> None:
     found = torch.cat([network.normalise.relative(network.features(some)) for some in torch.split(waves, 64)])
     network.normalise.mean.copy_(found.mean((0, 2))[:, None])
     network.normalise.deviation.copy_(found.std((0, 2), unbiased=False).clamp(min=0.1)[:, None])
+
+
+@torch.no_grad()
+def solve_linear(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+    """Sets the head of `linear` to the softmax regression on training sounds, as it is at its minimum.
+
+    batches: waves (batch, samples) and class numbers (batch,). Features are told in deviations; the penalty is half the
+    sum of the squared weights (L2 of 1). Other networks stay as they are.
+    """
+    if not isinstance(network, SoundNetwork) or not isinstance(network.trunk[0], Summaries):
+        return
+    found, truths = [], []
+    for waves, labels in batches:
+        found.append(network.trunk(network.normalise(network.features(waves))).double().cpu())
+        truths.append(labels.cpu())
+    features, head = torch.cat(found), network.head
+    middle, spread = features.mean(0), features.std(0, unbiased=False).clamp(min=1e-3)
+    standard, classes = ((features - middle) / spread).numpy(), head.out_features
+    problem = Problem(standard, torch.cat(truths).numpy(), np.ones(len(standard)), max(2, classes), l2=1.0)
+    solution = solve(problem)
+    weight, bias = torch.from_numpy(solution.weight).T, torch.from_numpy(solution.bias)
+    if problem.outputs == 1:  # of two classes it gives the log-odds of the second
+        weight, bias = torch.cat([-weight / 2, weight / 2])[:classes], torch.cat([-bias / 2, bias / 2])[:classes]
+    weight = weight / spread
+    head.weight.copy_(weight)
+    head.bias.copy_(bias - weight @ middle)

@@ -34,6 +34,7 @@ NETWORKS = ("auto", "constant", "linear", "cnn", "attention")
 NEAR = 0.99  # cosine of two thumbnails of spectrograms; docs/tasks/audio-classification.md has the figures behind it
 LOOK = 1024  # training sounds that the mean and the deviation of each band are computed from
 AT_ONCE = 64  # sounds whose thumbnails are made together
+SOLVED = 4096  # training sounds that the linear network is solved on
 SHOWN = 8  # sounds whose saliency the report shows
 
 
@@ -200,16 +201,24 @@ class AudioClassification(Classification):
         return build(name, self.shape, size=size, training=Training(self.dropout, self.hide or 0.0))
 
     def prepare(self, network: nn.Module, examples: Examples) -> None:
-        """Mean and deviation of each band over training sounds."""
-        from matinee.media.sound_augment import SoundPolicy, augment
-        from matinee.nets.sounds import fit
+        """Mean and deviation of each band over training sounds; the linear network is solved."""
+        from matinee.nets.sounds import fit, solve_linear
 
-        most = max(
-            16, min(LOOK, 2**26 // max(self.window_length, round(self.longest * self.rate)))
-        )  # a quarter of a GiB
-        chosen = np.sort(np.random.default_rng(0).permutation(len(examples))[:most])
-        waves = self.collate(examples.gather(chosen)).inputs.to(next(network.parameters()).device)
-        fit(network, augment(waves, self.window_length, SoundPolicy(), Moment()))
+        # A quarter of a GiB at once.
+        most = max(16, min(LOOK, 2**26 // max(self.window_length, round(self.longest * self.rate))))
+        drawn = np.random.default_rng(0).permutation(len(examples))
+        fit(network, self._windows(network, examples, drawn[:most])[0])
+        if self.network == "linear":
+            some = np.array_split(drawn[:SOLVED], -(-len(drawn[:SOLVED]) // min(most, AT_ONCE)) or 1)
+            solve_linear(network, (self._windows(network, examples, each) for each in some if len(each)))
+
+    def _windows(self, network: nn.Module, examples: Examples, places: Array) -> tuple[Tensor, Tensor]:
+        """A window of each of these sounds, and their classes."""
+        from matinee.media.sound_augment import SoundPolicy, augment
+
+        batch = self.collate(examples.gather(np.sort(places)))
+        waves = batch.inputs.to(next(network.parameters()).device)
+        return augment(waves, self.window_length, SoundPolicy(), Moment()), batch.targets
 
     def calibrate(self, network: nn.Module, outputs: Any, targets: Any) -> None:
         """Temperature scaling (Guo et al., 2017) on the logits: answers stay as they are."""
@@ -337,5 +346,8 @@ class AudioClassification(Classification):
         weights = np.stack([spectrograms.smoothed(each) for each in found[1].cpu().numpy()])
         truths = [self.classes[number] for number in self.labels(examples)[chosen]]
         words = [f"said {answer}, is {truth}" for answer, truth in zip(answers, truths, strict=True)]
-        told = "In colour, what spoke for the answer or against it; in grey, what it did not depend on."
+        told = (
+            "In colour, what spoke for the answer or against it; in grey, what it did not depend on. Time runs to the "
+            f"right, tones rise from 20 Hz to {self.rate // 2:,} Hz."
+        )
         return [Text(told), *self._players(inputs, words, weights)]
