@@ -194,7 +194,7 @@ def test_a_decoder_that_hangs_or_crashes_costs_one_film(tmp_path: Path, monkeypa
     for name in ("hang.mp4", "crash.mp4"):
         (tmp_path / name).write_bytes(raw)
     monkeypatch.setattr(crew, "_BEGIN", HANGS.format(path=crew.import_path()))
-    monkeypatch.setattr(crew, "PATIENCE", 12.0)  # long enough to start on a busy machine
+    monkeypatch.setattr(crew, "PATIENCE", 4.0)  # long enough for a good film on a busy machine
     monkeypatch.setenv("MATINEE_WORKERS", "1")
     failures = decode_films(job(tmp_path, ["hang.mp4", "crash.mp4", "good.mp4"], SIGHT))
     assert [(row, kind) for row, kind, _ in failures] == [(0, "unreadable"), (1, "unreadable")]

@@ -33,6 +33,7 @@ Failure = tuple[int, str, str]  # row, kind, reason
 Fill = Callable[[int, int, Callable[[int], None]], list[Failure]]
 """Does the rows from the first up to the second number, calling the third with each row before it is touched."""
 PATIENCE = 120.0  # seconds for one row before its worker is given up
+START = 60.0  # seconds, at least, for a worker to begin: a busy machine starts processes slowly
 ENOUGH = 3  # rows of one file that were written off: the others would each cost as long
 
 
@@ -199,7 +200,7 @@ class Crew:
                     self._give(worker)
             elif row != worker.seen:
                 worker.seen, worker.since = row, now
-            elif now - worker.since > PATIENCE:
+            elif now - worker.since > (PATIENCE if worker.chunk[0] <= row < worker.chunk[1] else max(PATIENCE, START)):
                 self._bury(worker, f"decoding it took longer than {PATIENCE:.0f} s")
 
     def _stop(self) -> None:

@@ -5,6 +5,7 @@ A film that crashes its decoder, or holds it up for longer than the crew's patie
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import tempfile
@@ -16,10 +17,11 @@ from typing import Any, overload
 
 import numpy as np
 
+from matinee.core.errors import DataError
 from matinee.media import decoding
 from matinee.media.columns import make_column, write_rows
 from matinee.media.crew import Crew, Duty, Failure, Fill, limit_memory
-from matinee.media.films import PIXEL_LIMIT, Sight, decode_frames, decode_stretches, look_at
+from matinee.media.films import PIXEL_LIMIT, Sight, decode_frames, decode_stretches, look_at, require_av
 from matinee.media.pictures import GREY_MODES, PictureError, Quiet, open_picture
 
 PIECE = 1 << 20
@@ -123,6 +125,8 @@ def begin(fields: Mapping[str, Any]) -> Fill:
     sight = Sight(**fields["sight"]) if fields["sight"] else None
     job = FilmJob(**{**fields, "sight": sight})
     limit_memory((3 << 30) + 64 * job.pixel_limit)  # a decoder keeps some twenty frames
+    with contextlib.suppress(DataError):  # each row will say so
+        require_av()  # now, and not in the time that the first film has
     return _Filler(job).fill
 
 

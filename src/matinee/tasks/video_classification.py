@@ -273,26 +273,9 @@ class VideoClassification(Classification):
         films = vary(batch.inputs, Policy.of(self), self.window or 1.0, moment, turns)
         return Batch(films, batch.targets, batch.rows)
 
-    def batches(
-        self, examples: Examples, network: nn.Module, size: int, order: Array | None, start: int = 0
-    ) -> Iterator[Batch]:
-        """As of other tasks; in a pass without an order fewer at a time, as many as memory holds at ease."""
-        return super().batches(examples, network, size if order is not None else min(size, self._at_once), order, start)
-
-    @property
-    def _at_once(self) -> int:
-        return max(1, AT_ONCE // max(1, self.clips * self.frames * self.height * self.width))
-
-    def infer(self, network: nn.Module, inputs: Tensor) -> Any:
-        """The logits at each moment, (batch, moments, classes)."""
-        import torch
-
-        parts = [network(some) for some in torch.split(inputs, self._at_once)]
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-    def forward(self, network: nn.Module, batch: Batch) -> Any:
-        """The same for the clip that the step made of each film."""
-        return network(batch.inputs)
+    def at_once(self) -> int:
+        """As many films as memory holds at ease."""
+        return min(256, max(1, AT_ONCE // max(1, self.clips * self.frames * self.height * self.width)))
 
     def logits(self, outputs: Any) -> Tensor:
         """The mean over the moments of a film, (batch, classes)."""
