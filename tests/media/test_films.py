@@ -17,8 +17,9 @@ from matinee.core.errors import DataError
 from matinee.media import crew
 from matinee.media.film_decoding import FilmJob, decode_films
 from matinee.media.film_reel import Reel
-from matinee.media.films import Sight, cut, decode_film, decode_frames, decode_stretches, look_at, moments, stretch_name
+from matinee.media.films import Sight, decode_film, decode_frames, decode_stretches, look_at, moments
 from matinee.media.pictures import PictureError
+from matinee.media.stretches import cut, stretch_name
 
 SIGHT = Sight(height=24, width=32, channels=1, frames=4)
 LEVELS = [10 * n for n in range(20)]  # two seconds at ten frames a second

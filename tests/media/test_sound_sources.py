@@ -219,8 +219,9 @@ def test_a_table_may_name_stretches(tmp_path: Path) -> None:
     assert told["t.csv#17"][0] == "duplicate-row" and told["3.wav#t=1.8,2.5"][0] == "event"
     assert total(data) == 13 and labels(data)["4.wav#t=1,1.5"] == "low"
     assert set(np.diff(data.train.ragged("sound").offsets).tolist()) == {800, 2000}  # type: ignore[attr-defined]
-    together = data.task.together(data.train)
-    assert together is not None and len(set(together)) <= 6 and -1 not in together
+    for groups in ("", "=(\\d)"):  # whatever a user says, the stretches of a recording stay together
+        together = read(tmp_path / "s", groups=groups).task.together(data.train)
+        assert together is not None and len(set(together)) <= 6 and -1 not in together
     assert data.task.changes(str(tmp_path / "s"), data.origin.manifest) == {"changed": [], "missing": [], "new": []}
     put(tmp_path / "s" / "5.wav", 900, 2.0, seed=50)
     assert data.task.changes(str(tmp_path / "s"), data.origin.manifest)["changed"] == ["5.wav#t=0,0.5", "5.wav#t=1,1.5"]
@@ -236,7 +237,7 @@ def test_times_in_longer_recordings_are_no_stretches_of_clips(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("said", "seconds"), [("1:02.5", 62.5), ("", 7.0), ("3,5", 3.5), ("1e-1", 0.1), ("soon", None)]
+    ("said", "seconds"), [("1:02.5", 62.5), ("", 7.0), ("3,5", 3.5), ("1e-1", 0.1), ("nan", 7.0), ("soon", None)]
 )
 def test_times_as_people_write_them(said: str, seconds: float | None) -> None:
     assert seconds_of(said, 7.0) == seconds

@@ -16,9 +16,10 @@ from matinee.core.errors import DataError
 from matinee.core.ledger import Entry, Listed
 from matinee.media.film_decoding import LOOK, FilmJob, decode_films, looks
 from matinee.media.film_timeline import windows
-from matinee.media.films import ANIMATIONS, EXTENSIONS, STILLS, Sight, cut, decode_frames
+from matinee.media.films import ANIMATIONS, EXTENSIONS, STILLS, Sight, decode_frames
 from matinee.media.picture_listing import sift
 from matinee.media.pictures import PictureError, Pixels
+from matinee.media.stretches import cut
 from matinee.media.walking import natural, printable, walk
 
 Raw = str | Path | bytes | np.ndarray[Any, Any]

@@ -23,7 +23,7 @@ import numpy as np
 from matinee.core.errors import DataError, SettingsError
 from matinee.core.ledger import Entry
 from matinee.core.splits import joined
-from matinee.media.films import ANIMATIONS, ENDINGS, EXTENSIONS, STILLS, stretch_name
+from matinee.media.films import ANIMATIONS, ENDINGS, EXTENSIONS, STILLS
 from matinee.media.picture_listing import (
     SPLIT_WORDS,
     Listing,
@@ -38,15 +38,13 @@ from matinee.media.picture_listing import (
 from matinee.media.picture_manifest import FILE_COLUMNS, LABEL_COLUMNS, Inside
 from matinee.media.pictures import EXTENSIONS as PICTURES
 from matinee.media.records import GROUP_COLUMNS, read_records
+from matinee.media.stretches import ENDS, STARTS, seconds_of, stretch_name
 from matinee.media.walking import is_folder, natural, printable, walk
 
 TABLES: Final = (".csv", ".tsv", ".jsonl", ".json", ".ndjson", ".parquet")
 FILES: Final = (*FILE_COLUMNS, "video", "video_path", "video_id", "film", "clip_path", "frame")
 LABELS: Final = (*LABEL_COLUMNS, "action", "event", "emotion", "activity")
-STARTS: Final = ("start", "start_time", "time_start", "t_start", "begin", "from", "start_seconds")
-ENDS: Final = ("end", "end_time", "time_end", "t_end", "stop", "to", "end_seconds")
 SEQUENCES: Final = ("sequence", "sequence_id", "clip", "clip_id")
-NOT_SAID: Final = ("", "nan", "none", "null", "na", "n/a", "-")  # as programs write that there is nothing
 GLANCE: Final = 2_000  # entries of a folder that a first look reads
 GLANCE_FOLDERS: Final = 24
 EXPECTED: Final = (
@@ -234,7 +232,7 @@ class _Table:
         """A row of the table; what is wrong with it goes to the ledger."""
         said = {name: values[place].strip() if place >= 0 else "" for name, place in self._columns.items()}
         name, kind, reason = self._inside.check(said["file"])
-        start, end = (_seconds(said[which], other) for which, other in (("start", 0.0), ("end", math.inf)))
+        start, end = (seconds_of(said[which], other) for which, other in (("start", 0.0), ("end", math.inf)))
         if not kind and not said["label"]:
             kind, reason = "no-label", "the label is empty"
         if not kind and (start is None or end is None or not 0 <= start < end):
@@ -282,18 +280,6 @@ class _Table:
             films = np.unique([files[0] for files in self._films.files], return_inverse=True)[1].ravel()
             listing.groups = joined([films, np.array(listing.groups)]).tolist()
         return self._films
-
-
-def _seconds(said: str, otherwise: float) -> float | None:
-    """`12.5`, `1:02.5` or `0:01:02` in seconds; None for what is no time."""
-    if said.lower() in NOT_SAID:
-        return otherwise
-    if not re.fullmatch(r"(\d+:){0,2}\d+([.,]\d+)?(e[+-]?\d+)?", said, re.IGNORECASE):
-        return None
-    seconds = 0.0
-    for part in said.replace(",", ".").split(":"):
-        seconds = 60 * seconds + float(part)
-    return seconds
 
 
 def _table_of(root: str) -> str:

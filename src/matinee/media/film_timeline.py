@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from matinee.core.errors import DataError
-from matinee.media.films import stretch_name
+from matinee.media.stretches import stretch_name
 
 LONG: Final = 2.0  # a film of more than so many windows is answered window by window
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from matinee.media.film_animation import Animation, is_animation
 from matinee.media.film_reel import NEARLY, RATE, Look, Reel
 from matinee.media.pictures import EXTENSIONS as PICTURES
 from matinee.media.pictures import PictureError, Pixels, Raw, decode, read_bytes
+from matinee.media.stretches import short
 
 ENDINGS: Final = (".mp4", ".m4v", ".avi", ".mov", ".webm", ".mkv", ".mpg", ".mpeg", ".ogv", ".wmv", ".flv", ".3gp")
 EXTENSIONS: Final = frozenset((*ENDINGS, ".gif"))
@@ -36,7 +36,6 @@ _OPTIONS: Final = {  # a playlist that is called film.mp4 would have other files
     "format_whitelist": "mov,matroska,webm,avi,gif,apng,mpeg,mpegts,mpegvideo,m4v,ogg,asf,flv",
     "protocol_whitelist": "file",
 }
-_STRETCH: Final = re.compile(r"(.*)#t=(\d*\.?\d*)(?:,(\d+\.?\d*|\d*\.\d+))?", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -60,28 +59,6 @@ class Sight:
     def shape(self) -> tuple[int, int, int, int]:
         """Of the pixels: (clips x frames, height, width, channels)."""
         return self.clips * self.frames, self.height, self.width, self.channels
-
-
-def cut(name: str) -> tuple[str, float, float]:
-    """`film.mp4#t=12,14.5` -> ("film.mp4", 12.0, 14.5), seconds; a name without a stretch -> (name, 0, inf).
-
-    The notation is the W3C's for media fragments. Nothing but a stretch is taken for one.
-    """
-    found = _STRETCH.fullmatch(name)
-    if found is None or not (found[2].strip(".") or found[3]):
-        return name, 0.0, math.inf
-    return found[1], float(found[2]) if found[2].strip(".") else 0.0, float(found[3]) if found[3] else math.inf
-
-
-def stretch_name(name: str, start: float, end: float) -> str:
-    """The reverse of `cut`, to a thousandth of a second."""
-    if start <= 0 and math.isinf(end):
-        return name
-    return f"{name}#t={_short(start)}" + ("" if math.isinf(end) else f",{_short(end)}")
-
-
-def _short(seconds: float) -> str:
-    return f"{seconds:.3f}".rstrip("0").rstrip(".")
 
 
 def moments(start: float, end: float, sight: Sight) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -136,7 +113,7 @@ def decode_stretches(
         untils = [min(end, said) for _, end in stretches]
         told: list[str | PictureError] = []
         for (start, end), until in zip(stretches, untils, strict=True):
-            words = f"it ends at {_short(said)} s, before {_short(start if start >= until else end)} s"
+            words = f"it ends at {short(said)} s, before {short(start if start >= until else end)} s"
             if start >= until:
                 told.append(PictureError("empty", f"{words}, where it should begin"))
             else:
@@ -148,10 +125,10 @@ def decode_stretches(
         for place in cut_off:  # the file is cut, or its header is wrong: what there is, is spread over again
             start, until = stretches[place][0], untils[place]
             if start >= ended:
-                words = f"it breaks off at {_short(ended)} s, before {_short(start)} s"
+                words = f"it breaks off at {short(ended)} s, before {short(start)} s"
                 told[place], pixels[place] = PictureError("truncated", words), 0
             else:
-                told[place] = f"it breaks off at {_short(ended)} s of {_short(until)} s; what is there is used"
+                told[place] = f"it breaks off at {short(ended)} s of {short(until)} s; what is there is used"
         left = [place for place in cut_off if isinstance(told[place], str)]
         _fill(reel, [(place, stretches[place][0], ended) for place in left], sight, pixels, note)
         return pixels, replace(reel.look, seconds=min(said, ended)), told

@@ -15,9 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from matinee.core.errors import DataError, SettingsError
 from matinee.core.ledger import Entry
 from matinee.core.settings import flag
+from matinee.core.splits import joined
 from matinee.media.picture_listing import (
     TEST,
     Listing,
@@ -101,6 +104,10 @@ def listed(source: str | Path, wanted: Wanted) -> SoundListing:
             raise DataError(f"--test-pattern {wanted.test_pattern}: none of {len(listing.names):,} file names fits it.")
     if wanted.groups:
         name_groups(listing, wanted.groups)
+    if listing.names != found.files:
+        # Stretches of one recording are more alike than recordings are: they are not divided.
+        files = np.unique(found.files, return_inverse=True)[1].ravel()
+        listing.groups = joined([files, np.array(listing.groups)]).tolist()
     return found
 
 

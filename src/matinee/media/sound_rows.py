@@ -144,8 +144,7 @@ class _Rows:
         self._seen[name] = said["label"]
         self._listing.names.append(name)
         self._listing.splits.append(split)
-        # Stretches of one recording are more alike than recordings are: they are not divided.
-        group = said["group"] or (f"\0{file}" if name != file else "")
+        group = said["group"]
         self._listing.groups.append(self._groups.setdefault(group, len(self._groups)) if group else -1)
         self.labels.append(said["label"])
         self.found.files.append(file)

@@ -36,8 +36,8 @@ from matinee.media.sound_serving import Source
 from matinee.media.sounds import Header, SoundError, needs
 from matinee.media.walking import printable
 
-FORMAT: Final = 2  # of the cached folder; raised whenever what is in it changes
-LOOKED_AT: Final = 512  # headers that the rate and the window are chosen from
+FORMAT: Final = 3  # of the cached folder; raised whenever what is in it changes
+LOOKED_AT: Final = 512  # headers that the rate is chosen from
 USUAL_RATE: Final = 16_000  # samples a second, at most, where nobody asks for more: half of them is the highest tone
 USUAL_WINDOW: Final = 5.0  # seconds, at most
 LONGEST_FILE: Final = 3600.0  # seconds of a recording that are read
@@ -133,9 +133,8 @@ def _fill(
     of, count = listing.of, len(listing.files)
     with ThreadPoolExecutor(worker_count()) as pool:
         headers = _headers(pool, listing)
-        rate = request.rate or _usual_rate([header for header, _ in headers])
-        window = request.window or _usual_window([seconds for _, seconds in headers])
-        writer = _Writer(folder, of, round(max(request.longest, window) * rate))
+        rate = request.rate or _usual_rate(headers)
+        writer = _Writer(folder, of, round(max(request.longest, request.window) * rate))
         work = partial(_hear, listing, rate, folder)
         for row, heard in _in_order(pool, work, count):
             writer.add(row, heard)
@@ -148,6 +147,7 @@ def _fill(
             f"{printable(of.root)}: none of {count:,} sounds can be used ({kinds}); "
             f"{writer.entries[0].file}: {writer.entries[0].reason}"
         )
+    window = request.window or _usual_window(lengths[good] / rate)  # headers of damaged files promise hours
     np.save(folder / "offsets.npy", np.concatenate(([0], np.cumsum(lengths))))
     np.save(folder / "good.npy", good)
     for name, values in (("label", of.labels), ("split", of.splits), ("group", of.groups)):
@@ -165,20 +165,18 @@ def _hear(listing: SoundListing, rate: int, folder: Path, row: int) -> Heard:
     return hear(source_of(listing, row), rate, LONGEST_FILE, str(folder))
 
 
-def _headers(pool: ThreadPoolExecutor, listing: SoundListing) -> list[tuple[Header, float]]:
-    """What a sample of the files, spread evenly, says of itself, and how many seconds of it are meant."""
+def _headers(pool: ThreadPoolExecutor, listing: SoundListing) -> list[Header]:
+    """What a sample of the files, spread evenly, says of itself."""
 
-    def told(row: int) -> tuple[Header, float] | None:
+    def told(row: int) -> Header | None:
         try:
-            header = look(source_of(listing, row))
+            return look(source_of(listing, row))
         except SoundError:
             return None  # decoding will say what is wrong with it
-        seconds = min(header.seconds, listing.ends[row]) - listing.starts[row]
-        return (header, seconds) if header.frames and seconds > 0 else None
 
     count = len(listing.files)
     rows = np.unique(np.linspace(0, count - 1, min(count, LOOKED_AT)).astype(np.int64)).tolist()
-    return [found for found in pool.map(told, rows) if found is not None]
+    return [header for header in pool.map(told, rows) if header is not None and header.frames]
 
 
 def _usual_rate(headers: Sequence[Header]) -> int:
@@ -186,20 +184,18 @@ def _usual_rate(headers: Sequence[Header]) -> int:
     return min(USUAL_RATE, counts.most_common(1)[0][0]) if counts else USUAL_RATE
 
 
-def _usual_window(seconds: Sequence[float]) -> float:
+def _usual_window(seconds: Array) -> float:
     """Seconds in which 99 of 100 sounds have room, to a tenth; from 0.2 to 5."""
-    if not seconds:
-        return 1.0
-    wide = float(np.quantile(seconds, 0.99))
+    wide = float(np.quantile(seconds, 0.99, method="lower"))
     return min(USUAL_WINDOW, max(0.2, math.ceil(10 * wide - 0.01) / 10))
 
 
-def _facts(headers: Sequence[tuple[Header, float]], lengths: Array, learned: tuple[int, float]) -> dict[str, str]:
+def _facts(headers: Sequence[Header], lengths: Array, learned: tuple[int, float]) -> dict[str, str]:
     rate, window = learned
-    rates = sorted({header.rate for header, _ in headers})
+    rates = sorted({header.rate for header in headers})
     found = f"{rates[0]:,}" + (f" to {rates[-1]:,}" if len(rates) > 1 else "") if rates else "unknown"
     seconds = lengths / rate
-    stereo = any(header.channels > 1 for header, _ in headers)
+    stereo = any(header.channels > 1 for header in headers)
     return {
         "sounds as found": f"{found} samples a second{', several channels' if stereo else ''}",
         "lengths": f"{seconds.min():.2f} to {seconds.max():.2f} s, {seconds.sum() / 60:,.1f} min in all",

@@ -343,4 +343,6 @@ def _is_torn(raw: Any) -> bool:
 def _words(error: BaseException) -> str:
     """What the decoder says, without the address of an object in memory."""
     words = " ".join(str(error).split())
+    if "not a regular file" in words:  # what the decoder says of any file that it does not know
+        return "no format that is known"
     return (words.rpartition(": ")[2] or words)[:200] or type(error).__name__

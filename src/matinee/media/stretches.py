@@ -8,14 +8,15 @@ from typing import Final
 
 STARTS: Final = ("start", "start_time", "time_start", "t_start", "begin", "from", "start_seconds", "onset")
 ENDS: Final = ("end", "end_time", "time_end", "t_end", "stop", "to", "end_seconds")
+NOT_SAID: Final = ("", "nan", "none", "null", "na", "n/a", "-")  # as programs write that there is nothing
 _NAMED: Final = re.compile(r"(.*)#t=(\d*\.?\d*)(?:,(\d+\.?\d*|\d*\.\d+))?", re.DOTALL)
 
 
 def seconds_of(said: str, otherwise: float) -> float | None:
     """`12.5`, `1:02.5` or `0:01:02` in seconds; `otherwise` where nothing is said; None for what is no time."""
-    if not said:
+    if said.lower() in NOT_SAID:
         return otherwise
-    if not re.fullmatch(r"(\d+:){0,2}\d+([.,]\d*)?([eE]-?\d\d?)?", said):
+    if not re.fullmatch(r"(\d+:){0,2}\d+([.,]\d*)?(e[+-]?\d+)?", said, re.IGNORECASE):
         return None
     seconds = 0.0
     for part in said.replace(",", ".").split(":"):
@@ -38,8 +39,9 @@ def stretch_name(name: str, start: float, end: float) -> str:
     """The reverse of `cut`, to a thousandth of a second."""
     if start <= 0 and math.isinf(end):
         return name
-    return f"{name}#t={_short(start)}" + ("" if math.isinf(end) else f",{_short(end)}")
+    return f"{name}#t={short(start)}" + ("" if math.isinf(end) else f",{short(end)}")
 
 
-def _short(seconds: float) -> str:
+def short(seconds: float) -> str:
+    """To a thousandth, without zeros at the end."""
     return f"{seconds:.3f}".rstrip("0").rstrip(".")
