@@ -69,7 +69,8 @@ class SpeechNetwork(nn.Module):
         self.register_buffer("search", torch.zeros(KEPT))
 
     def forward(self, inputs: Tensor) -> Heard:
-        values, lengths = mirrored(*self.front(inputs), 4 * self.margin)
+        values, lengths = self.front(inputs)
+        values, lengths = mirrored(values, lengths, 4 * self.margin)
         values, lengths = self.stem(values, lengths)
         values = self.body(dropped(values, self.share, self.training), lengths)[:, self.margin :]
         return unsearched(self.head(values).float().log_softmax(-1), lengths - self.margin)
