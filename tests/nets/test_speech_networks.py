@@ -20,7 +20,7 @@ def network(name: str, shape: SpeechShape) -> SpeechNetwork:
     return made.eval()
 
 
-@pytest.mark.parametrize("name", ["linear", "lstm", "conformer"])
+@pytest.mark.parametrize("name", ["linear", "cnn", "lstm", "conformer"])
 @pytest.mark.parametrize("shape", [SOUNDS, FRAMES])
 def test_what_lies_behind_a_recording_changes_nothing(name: str, shape: SpeechShape) -> None:
     made = network(name, shape)

@@ -22,17 +22,20 @@ from matinee.nets.ngram_language import Language
 from matinee.nets.padding import joined
 from matinee.nets.sequences import both_ways, rotations, turned
 from matinee.nets.speech_chunks import LONGEST, stitched
-from matinee.nets.speech_front import Front, SpeechShape, Varied, ends, within
+from matinee.nets.speech_front import Front, SpeechShape, Varied, ends, mirrored, within
 from matinee.nets.transcribing import KEPT, Search, beam_search, greedy
 
-NAMES: Final = ("linear", "lstm", "conformer")
+NAMES: Final = ("linear", "cnn", "lstm", "conformer")
 SIZES: Final = {"s": (96, 4), "m": (144, 6), "l": (256, 8)}
-"""Units and layers of `conformer`; of `lstm`, the units of one direction."""
+"""Units and layers of `conformer` and `cnn`; of `lstm`, the units of one direction."""
 DEPTH: Final = {"s": 2, "m": 3, "l": 4}
 """Layers of `lstm`."""
 CHANNELS: Final = 32  # of the two convolutions before the layers
 HEAD: Final = 32  # units of one head of attention, about
 KERNEL: Final = 15  # frames that a layer's convolution sees
+SHORT: Final = (
+    5  # those that it sees where the network hears no more than what is around: 0.35 s before and behind, in "s"
+)
 CONTEXT: Final = 11  # frames that the linear network sees at once
 AT_ONCE: Final = 1920.0  # seconds that go through the network together where nothing is learned
 QUIET: Final = -30.0  # logarithm of the probability of a symbol that is out of the question
@@ -47,7 +50,8 @@ class Training:
 
 
 class SpeechNetwork(nn.Module):
-    """Front, stem, body, head. stride: rows of the input that one frame of the answer is.
+    """Front, stem, body, head. stride: rows of the input that one frame of the answer is. margin: frames of an answer
+    that are heard before a recording begins, as its mirror.
 
     search: buffer (8,), how words are looked for in what it hears (`transcribing.Search`); zeros while it learns.
     """
@@ -61,13 +65,15 @@ class SpeechNetwork(nn.Module):
         self.body: nn.Module = Through()
         self.head = nn.Linear(units, shape.symbols)
         self.share = training.dropout
-        self.stride = shape.hop * 4
+        self.stride, self.margin = shape.hop * 4, 0
         self.register_buffer("search", torch.zeros(KEPT))
 
     def forward(self, inputs: Tensor) -> Heard:
-        values, lengths = self.stem(*self.front(inputs))
-        values = self.body(dropped(values, self.share, self.training), lengths)
-        return unsearched(self.head(values).float().log_softmax(-1), lengths)
+        values, lengths = self.front(inputs)
+        values, lengths = mirrored(values, lengths, 4 * self.margin)
+        values, lengths = self.stem(values, lengths)
+        values = self.body(dropped(values, self.share, self.training), lengths)[:, self.margin :]
+        return unsearched(self.head(values).float().log_softmax(-1), lengths - self.margin)
 
 
 class Through(nn.Module):
@@ -129,12 +135,12 @@ class Conformer(nn.Module):
     """Layers (batch, frames, units) -> the same.
 
     Gulati et al. (2020, arXiv 2005.08100), with rotary places (Su et al., 2021) in place of relative ones, and norms
-    over the units of a frame: a batch of few recordings says little of all.
+    over the units of a frame: a batch of few recordings says little of all. local: short convolutions, no attention.
     """
 
-    def __init__(self, units: int, depth: int, share: float) -> None:
+    def __init__(self, units: int, depth: int, share: float, local: bool = False) -> None:
         super().__init__()
-        layers = [Layer(units, share) for _ in range(depth)]
+        layers = [Layer(units, share, local) for _ in range(depth)]
         self.layers, self.width = nn.ModuleList(layers), layers[0].width
         self.last = nn.LayerNorm(units)
 
@@ -150,22 +156,25 @@ class Conformer(nn.Module):
 class Layer(nn.Module):
     """Half a step of thinking, attention to all frames, a convolution over those around, half a step of thinking."""
 
-    def __init__(self, units: int, share: float) -> None:
+    def __init__(self, units: int, share: float, local: bool) -> None:
         super().__init__()
-        self.share, self.heads = share, max(1, units // HEAD)
+        self.share, self.heads, self.local = share, max(1, units // HEAD), local
         while units % (2 * self.heads):
             self.heads -= 1
         self.width = units // self.heads
-        self.norms = nn.ModuleList(nn.LayerNorm(units) for _ in range(6))
+        self.norms = nn.ModuleList(nn.Identity() if local and n == 1 else nn.LayerNorm(units) for n in range(6))
         self.think, self.again = (nn.Sequential(nn.Linear(units, 4 * units), nn.SiLU(), nn.Linear(4 * units, units))
                                   for _ in range(2))  # fmt: skip
-        self.ask, self.answer = nn.Linear(units, 3 * units), nn.Linear(units, units)
+        if not local:
+            self.ask, self.answer = nn.Linear(units, 3 * units), nn.Linear(units, units)
         self.gate, self.out = nn.Linear(units, 2 * units), nn.Linear(units, units)
-        self.around = nn.Conv1d(units, units, KERNEL, padding=KERNEL // 2, groups=units)
+        kernel = SHORT if local else KERNEL
+        self.around = nn.Conv1d(units, units, kernel, padding=kernel // 2, groups=units)
 
     def forward(self, values: Tensor, there: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
         values = values + 0.5 * self._kept(self.think(self.norms[0](values)))
-        values = values + self._kept(self._attended(self.norms[1](values), there, turns))
+        if not self.local:
+            values = values + self._kept(self._attended(self.norms[1](values), there, turns))
         values = values + self._kept(self._convolved(self.norms[2](values), there))
         values = values + 0.5 * self._kept(self.again(self.norms[3](values)))
         found: Tensor = self.norms[4](values)
@@ -220,7 +229,11 @@ def build(name: str, shape: SpeechShape, size: str, training: Training) -> nn.Mo
     if name == "lstm":
         network.body = Recurrent(units, DEPTH[size], training.dropout)
     else:
-        network.body = Conformer(units, depth, training.dropout)
+        network.body = Conformer(units, depth, training.dropout, local=name == "cnn")
+    if name == "cnn":
+        # Where all recordings begin with the same word, a network that knows the beginning says it there, in silence,
+        # and every other word at the place of the one before. This one cannot tell a beginning from a pause.
+        network.margin = depth * (SHORT // 2) + 1
     return network
 
 

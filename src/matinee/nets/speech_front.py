@@ -124,6 +124,20 @@ def prints_of(inputs: Tensor, shape: SpeechShape) -> Tensor:
     return units
 
 
+def mirrored(values: Tensor, lengths: Tensor, frames: int) -> tuple[Tensor, Tensor]:
+    """Recordings (batch, bands, frames) with so many frames before them, as if they had been heard backwards.
+
+    Not the first two, which see the silence before: so nothing tells where a recording begins.
+    """
+    if not frames:
+        return values, lengths
+    place = torch.arange(frames + 1, 1, -1, device=values.device)
+    place = torch.minimum(place, lengths[:, None] - 1)[:, None].expand(-1, values.shape[1], -1)
+    before = values.gather(2, place)
+    found = torch.cat([before, before[:, :, -1:], before[:, :, -1:], values[:, :, 2:]], 2)
+    return found, lengths + frames
+
+
 def ends(rows: Tensor) -> Tensor:
     """int64 (batch,): how many of the rows (batch, rows) there are up to the last that is not zero; at least 1."""
     there = rows != 0

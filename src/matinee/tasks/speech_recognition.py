@@ -35,12 +35,14 @@ if TYPE_CHECKING:
 NETWORKS = {
     "auto": (),
     "linear": (),
+    "cnn": (),
     "lstm": ("gru", "rnn", "recurrent"),
     "conformer": ("transformer",),
     "always": (),
 }
 FEW = 2.0  # hours of speech that the small network is large enough for
 AT_ONCE = 32  # recordings whose thumbnails are made together
+SCARCE = 0.2  # hours of speech of which a network that hears all at once would learn the order of the words
 STRIDE = 4  # frames of a recording that one of an answer stands for
 
 
@@ -194,7 +196,7 @@ class SpeechRecognition(Task):
         hours = float(data.train.lengths(self._column).sum()) / (self.rate or self.frame_rate) / 3600
         texts = speech_columns.texts_of(data.train)
         return dataclasses.replace(
-            self, network="conformer" if self.network == "auto" else self.network,
+            self, network=("cnn" if hours < SCARCE else "conformer") if self.network == "auto" else self.network,
             size=("s" if hours < FEW else "m") if self.size == "auto" else self.size,
             dropout=0.15 if self.dropout is None else self.dropout,
             language=self.language if self.language_model or not texts else learn(texts),
