@@ -72,8 +72,6 @@ class Front(nn.Module):
         self.shape, self.varied = shape, varied
         if shape.rate:
             self.spectra = LogMel(MelShape(shape.rate, shape.bands))
-        elif shape.cepstra:
-            self.register_buffer("back", back_from_cepstra(shape.channels, shape.rows), persistent=False)
         self.register_buffer("deviation", torch.ones(shape.rows, 1))
         self.hide = Hidden(varied.hide, 0.0, STRETCHES)
 
@@ -102,7 +100,9 @@ class Front(nn.Module):
             return values, torch.div(lengths, self.shape.hop, rounding_mode="floor") + 1
         lengths = ends(inputs.abs().sum(2))
         values = inputs[:, : int(lengths.max())].float().transpose(1, 2)
-        return (self.get_buffer("back") @ values if self.shape.cepstra else values), lengths
+        if self.shape.cepstra:  # no buffer that a bundle would lack: one built without memory would stay empty
+            values = back_from_cepstra(self.shape.channels, self.shape.rows).to(values.device) @ values
+        return values, lengths
 
 
 def spectra_of(inputs: Tensor, shape: SpeechShape) -> tuple[Tensor, Tensor]:
