@@ -95,3 +95,11 @@ def test_a_long_recording_is_heard_in_pieces() -> None:
         heard, alone = in_parts(made, both, 100.0), made(short)
     assert heard.lengths.tolist() == [9300 // 4, 25]
     assert torch.allclose(heard.log_probs[1, :25], alone.log_probs[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [SOUNDS, FRAMES])
+def test_a_saved_network_lacks_nothing(shape: SpeechShape) -> None:
+    """A bundle's network is built without memory and then filled: what no file holds would stay empty."""
+    with torch.device("meta"):
+        made = build("conformer", shape, "s", Training(Varied()))
+    assert {name for name, _ in made.named_buffers()} <= made.state_dict().keys()
