@@ -112,6 +112,14 @@ def spoken_frames(root: Path) -> Path:
     return root / "wave" / "speech.csv"
 
 
+def test_a_model_of_cepstra_is_loaded_again(tmp_path: Path) -> None:
+    task = SpeechRecognition(symbols=("", "a"), channels=13, cepstra=True, network="lstm", size="s")
+    values = np.random.default_rng(0).normal(size=(40, 13)).astype(np.float32)
+    model = matinee.Model(task, task.build().eval())
+    model.save(tmp_path / "model")
+    assert matinee.load(tmp_path / "model").predict([values]) == model.predict([values])
+
+
 def test_noise_stays_within_a_recording() -> None:
     data = SpeechRecognition(noise=0.5).toy()
     batch = data.task.collate(data.train.gather(np.arange(6)))
