@@ -100,11 +100,7 @@ class Front(nn.Module):
             return values, torch.div(lengths, self.shape.hop, rounding_mode="floor") + 1
         lengths = ends(inputs.abs().sum(2))
         values = inputs[:, : int(lengths.max())].float().transpose(1, 2)
-<<<<<<< HEAD
         if self.shape.cepstra:  # no buffer that a bundle would lack: one built without memory would stay empty
-=======
-        if self.shape.cepstra:
->>>>>>> verbs
             values = back_from_cepstra(self.shape.channels, self.shape.rows).to(values) @ values
         return values, lengths
 

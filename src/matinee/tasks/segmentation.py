@@ -249,7 +249,7 @@ class Segmentation(Task):
         return min(256, max(1, AT_ONCE // max(1, self.height * self.width)))
 
     def infer(self, network: nn.Module, inputs: Tensor) -> Any:
-        """Logits (batch, classes, h, w) on a grid coarser than the picture, a few pictures at a time.
+        """Logits (batch, classes, h, w) on a grid coarser than the picture.
 
         Of pixels as they come, uint8 and of any size, the classes (batch, H, W), found in tiles.
         """
@@ -259,8 +259,7 @@ class Segmentation(Task):
 
         if inputs.dtype == torch.uint8:
             return torch.stack([tiled(functools.partial(self._seen, network), one, self.tile) for one in inputs])
-        parts = torch.split(inputs, max(1, AT_ONCE // (inputs.shape[2] * inputs.shape[3])))
-        return torch.cat([self._seen(network, part) for part in parts])
+        return self._seen(network, inputs)
 
     def _seen(self, network: nn.Module, pictures: Tensor) -> Tensor:
         """Logits of a few pictures, averaged over their views."""
