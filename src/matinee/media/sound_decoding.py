@@ -53,9 +53,9 @@ class Heard:
 
     def array(self) -> Samples:
         """int16 (samples,). Raises SoundError where there is none, or silence."""
-        if self.failure is not None or self.samples is None:
-            raise SoundError(*(self.failure or ("unreadable", "it cannot be read")))
-        with self.samples as samples:
+        with self.samples or contextlib.nullcontext() as samples:
+            if self.failure is not None or samples is None:
+                raise SoundError(*(self.failure or ("unreadable", "it cannot be read")))
             return np.frombuffer(samples.read(), np.int16)
 
 

@@ -22,8 +22,9 @@ from matinee.core.ledger import Entry, Listed
 from matinee.core.splits import Splits, divide, remembered
 from matinee.core.task import Origin
 from matinee.media.picture_listing import digest, sift
+from matinee.media.sound_inputs import hear_many
 from matinee.media.sound_serving import sha256_of
-from matinee.media.sounds import EXTENSIONS, SoundError, decode, is_silent
+from matinee.media.sounds import EXTENSIONS, SoundError
 from matinee.media.speech_frames import frames_of
 from matinee.media.speech_table import LONGEST_FILE, SpeechTable, utterance_digest
 from matinee.media.symbols import Symbols
@@ -173,26 +174,19 @@ def encoded(raws: Sequence[Any], rate: int, channels: int) -> tuple[Tensor, Mapp
     their places what is wrong with the others. rate: samples a second, 0 where frames are given."""
     import torch
 
+    if rate:
+        heard, wrong = hear_many(raws, (rate, round(LONGEST_FILE * rate)), 1, False)
+        waves = Ragged.of(heard, np.int16).padded(np.arange(len(heard)))
+        return torch.from_numpy(waves).float().div_(32768), wrong
     found: list[Array] = []
     errors: dict[int, DataError] = {}
     for place, raw in enumerate(raws):
         try:
-            found.append(_heard(raw, rate) if rate else frames_of(raw, channels))
+            found.append(frames_of(raw, channels))
         except SoundError as error:
             errors[place] = error
-    if rate:
-        waves = Ragged.of(found, np.int16).padded(np.arange(len(found)))
-        return torch.from_numpy(waves).float().div_(32768), errors
     frames = Ragged.of(found, np.float32) if found else Ragged(np.zeros((0, channels), np.float32), np.zeros(1, int))
     return torch.from_numpy(frames.padded(np.arange(len(found)))), errors
-
-
-def _heard(raw: Any, rate: int) -> Array:
-    given = (raw, rate) if isinstance(raw, np.ndarray) else raw
-    samples, _ = decode(given, rate, LONGEST_FILE)
-    if is_silent(samples):
-        raise SoundError("silent", "there is nothing to hear: every sample is the same, or as good as")
-    return samples
 
 
 def list_recordings(places: Sequence[Path], sounds: bool) -> Listed:

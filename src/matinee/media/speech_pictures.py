@@ -12,7 +12,7 @@ from matinee.core.examples import Array
 from matinee.core.pieces import Gallery, Picture, Sound
 from matinee.media.spectrograms import drawn
 
-WIDE: Final = (320, 1100)  # pixels of a picture, at least and at most
+WIDE: Final = (400, 1100)  # pixels of a picture, at least and at most
 PER_SECOND: Final = 130  # pixels of a second, where that fits
 TALL: Final = 96  # pixels of the spectrum
 LINE: Final = 15  # pixels of a line of words
@@ -27,7 +27,7 @@ def heard_piece(given: Array, rate: int, spectrum: Array, answer: Mapping[str, A
     pixels = with_words(spectrum, answer["words"], seconds, answer.get("truth", ""))
     words = answer["text"] or "(nothing)"
     if not rate:
-        return Gallery([Picture(pixels, words)])
+        return Gallery([Picture(pixels, words, detailed=True)])
     samples = np.rint(np.clip(given[: round(seconds * rate)], -1, 1) * 32767).astype(np.int16)
     return Sound(samples, rate, words, pixels)
 

@@ -23,8 +23,9 @@ from matinee.core.examples import Array, Ragged
 from matinee.core.ledger import Entry
 from matinee.media.decoding import worker_count
 from matinee.media.picture_listing import digest
-from matinee.media.sound_serving import sha256_of
-from matinee.media.sounds import SHORTEST, SoundError, decode, is_silent, needs, probe
+from matinee.media.sound_decoding import hear, look
+from matinee.media.sound_serving import Source, sha256_of
+from matinee.media.sounds import SHORTEST, SoundError, is_silent, needs
 from matinee.media.speech_frames import frames_of
 from matinee.media.transcripts import FRAMES, Spoken, Utterance
 from matinee.media.walking import printable
@@ -155,7 +156,7 @@ class _Reader:
         rates: Counter[int] = Counter()
         for name in some:
             try:
-                rates[probe(self._path(name)).rate] += 1
+                rates[look(Source(os.path.abspath(self._path(name)))).rate] += 1  # noqa: PTH100
             except SoundError:
                 continue  # decoding will say what is wrong with it
         return min(USUAL_RATE, rates.most_common(1)[0][0]) if rates else USUAL_RATE
@@ -179,10 +180,10 @@ class _Reader:
                 )
             if self.frames:
                 return frames_of(path, self.channels), sha256_of(path)
-            samples, event = decode(path, self.rate, LONGEST_FILE)
-            if event:
-                self._say(name, "event", event)
-            return samples, sha256_of(path)
+            heard = hear(Source(os.path.abspath(path)), self.rate, LONGEST_FILE)  # noqa: PTH100
+            if heard.event:
+                self._say(name, "event", heard.event)
+            return heard.array(), heard.digest
         except SoundError as error:
             self._say(name, error.kind, str(error))
         except MemoryError:

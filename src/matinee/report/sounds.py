@@ -11,12 +11,13 @@ from importlib.util import find_spec
 import numpy as np
 
 from matinee.core.pieces import Sound
-from matinee.report.pictures import address, to_image
+from matinee.report.pictures import LONGEST_SIDE, address, to_image
 from matinee.report.words import plural, safe
 
 MOST_SOUNDS = 60
 LONGEST = 12.0  # seconds of each that can be heard: a page stays small enough to be sent
 WIDE = 2.5  # times as wide as high: such a picture has a row of its own, so that what is written in it can be read
+WIDEST = 1100  # pixels of such a picture
 SAFE_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # those that MP3 knows
 
 
@@ -31,9 +32,12 @@ def sounds(pieces: Sequence[Sound]) -> str:
 def _player(piece: Sound) -> str:
     words = safe(piece.words, 1000)
     drawn, item = "", "<li>"
-    if piece.picture is not None and (image := to_image(piece.picture)) is not None:
+    high, across = (0, 0) if piece.picture is None else piece.picture.shape[:2]
+    is_wide = across > WIDE * high
+    longest = WIDEST if is_wide else LONGEST_SIDE
+    if piece.picture is not None and (image := to_image(piece.picture, longest)) is not None:
         width, height = image.size
-        item = '<li class="wide">' if width > WIDE * height else item
+        item = '<li class="wide">' if is_wide else item
         drawn = f'<img src="{address(image)}" width="{width}" height="{height}" alt="spectrogram: {words}">'
     samples = np.asarray(piece.samples).reshape(-1)
     if not samples.size or not piece.rate > 0:
