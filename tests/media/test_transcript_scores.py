@@ -51,7 +51,7 @@ def test_as_jiwer_counts() -> None:
     assert {"truth": "no", "said": "", "times": 2} in detail["commonest"]
     assert {"truth": "zebra", "said": "zeebra", "times": 1} in detail["commonest"]
     assert list(scores) == list(meter.names_of_scores())
-    assert meter.remark(rows, 0) == "all 6 words right"
+    assert meter.remark(rows, 0) == "all of 6 words right"
     assert 0 not in meter.worth_seeing(rows)["Most mistakes"]
     assert len(meter.pieces(rows)) == 3
 

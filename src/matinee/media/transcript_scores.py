@@ -180,7 +180,9 @@ class TranscriptMeter(Meter):
     def remark(self, rows: Rows, position: int) -> str:
         """How many of its words are wrong."""
         words, *wrong = (int(each) for each in rows["words"][position])
-        return f"{sum(wrong)} mistakes in {words} words" if sum(wrong) else f"all {words} words right"
+        mistakes = "1 mistake" if sum(wrong) == 1 else f"{sum(wrong)} mistakes"
+        count = "1 word" if words == 1 else f"{words} words"
+        return f"{mistakes} in {count}" if sum(wrong) else f"all of {count} right"
 
 
 Compared = tuple[tuple[float, float, float], list[tuple[str, str]]]
