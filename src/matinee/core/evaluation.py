@@ -15,7 +15,8 @@ TRIVIAL, LINEAR = "trivial", "linear"
 MOST_CLASSES = 40  # of which scores are told one by one
 
 SPELLED = {
-    **{word: word.upper() for word in ("f1", "ece", "nll", "auroc", "r2", "rmse", "mae", "bleu", "ndcg", "mrr", "ap", "wer", "cer")},
+    **{word: word.upper() for word in ("f1", "ece", "nll", "auroc", "r2", "rmse", "mae", "bleu", "ndcg", "mrr")},
+    "ap": "AP", "wer": "WER", "cer": "CER",
     "iou": "IoU", "chrf": "chrF", "f": "F", "rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougel": "ROUGE-L",
 }  # fmt: skip
 
