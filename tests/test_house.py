@@ -6,13 +6,17 @@ import ast
 import functools
 import subprocess
 import sys
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from conftest import TASKS
 from matinee.core.loop import Hook
 from matinee.core.meter import Meter
+from matinee.core.registry import task_class
+from matinee.core.settings import rules
 from matinee.core.task import Task
 
 HOUSE = Path(__file__).parent.parent / "src" / "matinee"
@@ -194,3 +198,13 @@ def test_the_contract_tells_every_question() -> None:
         if not name.startswith("_") and f"`{name}" not in told and f"def {name}(" not in told
     ]
     assert not missing
+
+
+def test_a_flag_is_yes_or_no_for_all_tasks_or_for_none() -> None:
+    kinds: dict[str, dict[str, bool]] = {}  # the command line has one flag of each name, whichever task comes first
+    for task in TASKS:
+        record = task_class(task)
+        told = typing.get_type_hints(record)
+        for name in rules(record):
+            kinds.setdefault(name, {})[task] = told[name] is bool or bool in typing.get_args(told[name])
+    assert not {name: told for name, told in kinds.items() if len(set(told.values())) > 1}
