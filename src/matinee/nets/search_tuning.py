@@ -11,7 +11,7 @@ from torch import Tensor
 
 from matinee.core.examples import Array
 from matinee.core.scripts import units
-from matinee.nets.transcribing import Search, Speaks, agreement, n_best
+from matinee.nets.transcribing import USUAL, Search, Speaks, agreement, n_best
 from matinee.nets.transcript_times import Laid, marks_of, over, spelled, word_spans
 
 WEIGHTS: Final = (0.0, 0.15, 0.3, 0.5, 0.7, 0.9, 1.2)
@@ -31,7 +31,9 @@ def tuned(
     language: Speaks | None,
     beams: int = 16,
 ) -> Search:
-    """The search with the fewest wrong words on these examples, then the fewest wrong letters, then the least weight.
+    """The search with the fewest wrong words on these examples, then the fewest wrong letters, then a usual weight.
+
+    So where few examples leave it open, words that the language knows are still preferred to others.
 
     log_probs: (examples, frames, symbols); references: what was said. First the weight of the language is chosen, then
     the bonus for a word with the two best weights. How sure a word is gets fitted to the answers of that search.
@@ -45,11 +47,11 @@ def tuned(
     plain = Search(min(beams, BEAMS))
     if language is not None:
         judged = {search: _errors(rows, kept, symbols, language, search) for search in _weighted(plain)}
-        for search in sorted(judged, key=lambda one: (judged[one], one.weight))[:2]:
+        for search in sorted(judged, key=lambda one: (judged[one], abs(one.weight - USUAL)))[:2]:
             for bonus in BONUSES if search.weight else ():
                 other = replace(search, bonus=bonus)
                 judged[other] = _errors(rows, kept, symbols, language, other)
-        plain = min(judged, key=lambda one: (judged[one], one.weight, abs(one.bonus)))
+        plain = min(judged, key=lambda one: (judged[one], abs(one.weight - USUAL), abs(one.bonus)))
     plain = replace(plain, beams=beams)
     return replace(plain, trust=_trust(rows, kept, symbols, language, plain))
 

@@ -23,7 +23,7 @@ from matinee.nets.padding import joined
 from matinee.nets.sequences import both_ways, rotations, turned
 from matinee.nets.speech_chunks import LONGEST, stitched
 from matinee.nets.speech_front import Front, SpeechShape, Varied, ends, mirrored, within
-from matinee.nets.transcribing import KEPT, Search, beam_search, greedy
+from matinee.nets.transcribing import KEPT, USUAL, Search, beam_search, greedy
 
 NAMES: Final = ("linear", "cnn", "lstm", "conformer")
 SIZES: Final = {"s": (96, 4), "m": (144, 6), "l": (256, 8)}
@@ -299,4 +299,4 @@ def searched(heard: Heard, network: nn.Module, symbols: Sequence[str], language:
 def settle(network: nn.Module, settled: bool) -> None:
     """Say whether the network has learned: only then are words looked for with beams."""
     if isinstance(network, SpeechNetwork):
-        network.search.copy_(torch.tensor(Search(weight=0.5).numbers() if settled else [0.0] * KEPT))
+        network.search.copy_(torch.tensor(Search(weight=USUAL).numbers() if settled else [0.0] * KEPT))

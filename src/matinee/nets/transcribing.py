@@ -29,6 +29,7 @@ LOST: Final = 1e-7
 MOST: Final = 24  # symbols of a frame that texts go on with
 PIECE: Final = 1500  # frames that are searched at once; of longer recordings, pieces cut where nothing is said
 _LARGEST: Final = 50.0  # ln of what one symbol may multiply a text's likelihood by
+USUAL: Final = 0.5  # weight of a language where no example tells a better one
 KEPT: Final = 8  # numbers of a search in a network
 
 
