@@ -15,7 +15,7 @@ from matinee.report.words import plural, safe
 MOST_PICTURES = 60
 LONGEST_SIDE = 320
 DETAILED_SIDE = 640
-LONGEST_WORDS = 120
+LONGEST_WORDS = 240
 SMALL_SIDE = 96  # up to here a person wants to see the pixels the network saw, not a blur
 LARGEST_PNG = 24_000
 
