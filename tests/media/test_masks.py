@@ -186,6 +186,7 @@ def test_classes_are_decided() -> None:
     camvid = decide(range(12), CAMVID, (), "")
     assert camvid.names[-1] == "Bicyclist" and len(camvid.ids) == 11 and 11 in camvid.ignored
     assert decide([0, 40], CAMVID, (), "").names == ("0", "40")  # the folders alone are called so
+    assert decide([*range(12), 200], CAMVID, (), "") == camvid  # a stray pixel is no class
     assert decide([0, 255], None, (), "").names == ("background", "foreground")
     assert decide([0, 255], ClassList((0, 1), ("field", "weed")), (), "").ids == (0, 255)
     assert decide([0, 1, 255], None, (), "").ids == (0, 1)

@@ -32,7 +32,8 @@ def margins(meter: Meter, one: Rows, other: Rows, *, draws: int = 200, seed: int
         half = 1.959963984540054 * float(finite.std()) if len(finite) else math.nan
         if count < FEW:  # so few drawn again show no spread where there is one
             half = max(half, abs(value))
-        found[name] = Score(value, value - half, value + half)
+        most = 1.0 if name in meter.shares([name]) else math.inf  # no two shares are further apart
+        found[name] = Score(value, max(-most, value - half), min(most, value + half))
     return {name: found[name] for name in names}
 
 

@@ -169,8 +169,8 @@ def decide(present: Sequence[int], listed: ClassList | None, mask_colours: Seque
 
     Raises DataError where nothing is left to tell apart, or `ignore` names what is not there.
     """
-    if listed and listed.guessed and not set(present) <= {*listed.ids, VOID}:
-        listed = None  # the folders are called so, but what lies there is something else
+    if listed and listed.guessed and 4 * len(set(present) - {*listed.ids, VOID}) > len(present):
+        listed = None  # the folders are called so, but what lies there is something else: not a stray pixel or two
     # Black and white, with two names at most: white is a class, and not what is left out.
     binary = set(present) == {0, VOID} and (not listed or listed.ids == (0, 1))
     if listed:

@@ -304,7 +304,7 @@ class MusicGeneration(Task):
             count, grid = int((cells[:, 0] > 0).sum()), self.grid or 1
             roll = cells[:count]
             notes = [[n.pitch, n.start / grid, n.length / grid] for n in notes_of(roll, self.holds)]
-            told = {"key": key_name(roll), "out_of_key": round(out_of_key(roll), 4)}
+            told = {"key": key_name(roll) if notes else None, "out_of_key": round(out_of_key(roll), 4)}
             nats_per_frame = round(float(nats[:count].mean()), 4) if count else 0.0
             answers.append({"frames": count, "nats_per_frame": nats_per_frame, **told, "tempo": self.tempo,
                             "notes": notes})  # fmt: skip
