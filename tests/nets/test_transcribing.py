@@ -113,7 +113,7 @@ def test_a_language_mends_what_was_hardly_heard() -> None:
     chosen = tuned(one.expand(6, -1, -1), length.expand(6), ["the cat sat"] * 6, symbols, language)
     assert chosen.weight > 0
     assert 0 < USUAL <= chosen.weight
-    assert tuned(one, length, ["the kat sat"], symbols, language).weight < USUAL
+    assert tuned(one, length, ["the kat sat"], symbols, language).weight == 0.15  # the nearest to it that mends nothing
     kept = Search.of(torch.tensor(chosen.numbers()), 16)
     assert kept.weight == pytest.approx(chosen.weight) and kept.trust == pytest.approx(chosen.trust, rel=1e-4)
     assert Search.of(torch.zeros(8), 16).beams == 1
