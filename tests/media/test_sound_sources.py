@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -264,9 +265,19 @@ serving.serve()
 """
 
 
-def test_a_decoder_that_hangs_or_crashes_takes_its_file_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("matinee.media.sound_decoding._BEGIN", WILD)
-    monkeypatch.setattr("matinee.media.sound_decoding._idle", [])
+@pytest.fixture
+def children(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Says how the children of a test begin; no child of another test serves it, and none of its own another."""
+    monkeypatch.setattr("matinee.media.sound_decoding._idle", own := [])
+    yield lambda begin: monkeypatch.setattr("matinee.media.sound_decoding._BEGIN", begin)
+    for child in own:
+        child.end()
+
+
+def test_a_decoder_that_hangs_or_crashes_takes_its_file_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, children: Callable[[str], None]
+) -> None:
+    children(WILD)
     root = folders(tmp_path / "s", 3)
     for name in ("hangs", "ends"):
         put(root / "low" / f"{name}.wav", 300)
@@ -280,8 +291,7 @@ def test_a_decoder_that_hangs_or_crashes_takes_its_file_alone(tmp_path: Path, mo
     assert told == {"low/ends.wav": "decoding it ended the process (code 7)"} and total(data) == 6
 
 
-def test_a_child_that_cannot_start_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("matinee.media.sound_decoding._BEGIN", "import sys; sys.exit('no luck')")
-    monkeypatch.setattr("matinee.media.sound_decoding._idle", [])
+def test_a_child_that_cannot_start_is_told(tmp_path: Path, children: Callable[[str], None]) -> None:
+    children("import sys; sys.exit('no luck')")
     with pytest.raises(DataError, match="ends at once \\(code 1: no luck"):
         read(folders(tmp_path / "s", 2))
