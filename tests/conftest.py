@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import os
 import signal
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+import matinee
+from matinee.core.examples import Ragged
+from matinee.core.model import Model
 from matinee.core.progress import Progress
 from matinee.core.registry import names, task_class
 from matinee.core.task import Data
@@ -47,10 +54,47 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     yield
 
 
+@functools.cache
+def made(name: str) -> Data:
+    """Toy data of a task, made once. As columns that are mapped from a file, nobody can write to them."""
+    data = task_class(name)().toy()
+    for column in data.train.columns.values():
+        for values in vars(column).values() if isinstance(column, Ragged) else [column]:
+            if isinstance(values, np.ndarray):
+                values.flags.writeable = False
+    return data
+
+
 @pytest.fixture(params=TASKS)
 def toy(request: pytest.FixtureRequest) -> Data:
     """Toy data of each task in turn."""
-    return task_class(request.param)().toy()
+    return made(request.param)
+
+
+_learned: dict[str, Model] = {}
+
+
+@pytest.fixture
+def learned(toy: Data, quiet: Progress, request: pytest.FixtureRequest) -> Model:
+    """A model of the toy data after one pass over it, for all tests that need any; nobody may change it."""
+    name = request.node.callspec.params["toy"]
+    if name not in _learned:
+        _learned[name] = matinee.train(toy, epochs=1, progress=quiet)
+    return _learned[name]
+
+
+@pytest.fixture
+def own_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[], float]:
+    """The package's clock counts what this process computes: what else the machine does takes none of its time."""
+    monkeypatch.setattr(time, "perf_counter", time.process_time)
+    return time.process_time
+
+
+@pytest.fixture
+def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package's clock moves on by a tenth of a second whenever it is looked at: the same on every machine."""
+    ticks = itertools.count()
+    monkeypatch.setattr(time, "perf_counter", lambda: next(ticks) / 10)
 
 
 @pytest.fixture

@@ -24,27 +24,21 @@ def chosen(toy: Data) -> Data:
     return replace(toy, task=toy.task.choose(toy, None))
 
 
-def test_without_a_step_the_model_is_what_the_first_look_made(toy: Data, quiet: Progress, tmp_path: Path) -> None:
+def test_without_a_step_the_model_is_what_the_first_look_made(
+    toy: Data, quiet: Progress, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     model = matinee.train(toy, epochs=0, out=tmp_path / "run", progress=quiet)
-    assert (tmp_path / "run" / "report.html").exists()
+    needs_steps = chosen(toy).task.advice(len(toy.train)).get("epochs") != 0
+    assert ("no step was asked for" in capsys.readouterr().err) == needs_steps
+    notes, page = read_json(tmp_path / "run" / "result.json")["notes"], (tmp_path / "run" / "report.html").read_text()
+    assert any("learns by steps" in note for note in notes) == needs_steps
+    assert ("computed from the training examples at a look" in page) != needs_steps
     rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
     assert len(rows) == 2 and model.facts["valid"]
     assert dict(zip(rows[0].split(","), rows[1].split(","), strict=True))["examples_per_second"] == "0.0"
     again = matinee.load(tmp_path / "run")
     for name, tensor in model.network.state_dict().items():
         assert torch.equal(tensor, again.network.state_dict()[name])
-
-
-def test_no_steps_for_a_network_that_needs_some_are_told(
-    toy: Data, quiet: Progress, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    matinee.train(toy, epochs=0, out=tmp_path / "run", progress=quiet)
-    task = chosen(toy).task
-    expected = task.advice(len(toy.train)).get("epochs") != 0
-    assert ("no step was asked for" in capsys.readouterr().err) == expected
-    notes, page = read_json(tmp_path / "run" / "result.json")["notes"], (tmp_path / "run" / "report.html").read_text()
-    assert any("learns by steps" in note for note in notes) == expected
-    assert ("computed from the training examples at a look" in page) != expected
 
 
 def test_a_network_with_nothing_to_train_is_scored_and_kept(toy: Data) -> None:
@@ -65,10 +59,11 @@ def test_minutes_do_not_make_a_closed_form_iterate() -> None:
 
 
 @pytest.mark.parametrize("plays", [False, True])
+@pytest.mark.parametrize("name", ["game-playing", "image-classification"])
 def test_checkpoints_of_passes_that_play_fall_between_them(
-    toy: Data, plays: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, plays: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = chosen(toy)
+    data = chosen(task_class(name)().toy())
     monkeypatch.setattr(type(data.task), "prefetch", not plays)
     settings = TrainSettings(epochs=2, device="cpu", precision="float32", batch_size=50).advised({})
     run = Run.create(tmp_path / "run", {})

@@ -14,6 +14,7 @@ import pytest
 import matinee
 from matinee.cli import main
 from matinee.core import paired
+from matinee.core.model import Model
 from matinee.core.progress import Progress
 from matinee.core.task import Data
 from matinee.verbs import compare as verb
@@ -26,9 +27,8 @@ def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verb, "chance", functools.partial(paired.chance, draws=400))
 
 
-def test_models_are_compared_in_pairs(toy: Data, quiet: Progress) -> None:
-    model = matinee.train(toy, epochs=1, progress=quiet)
-    models = {"model": model, "again": model, "trivial": toy.task.trivial(toy.train) or model}
+def test_models_are_compared_in_pairs(toy: Data, learned: Model) -> None:
+    models = {"model": learned, "again": learned, "trivial": toy.task.trivial(toy.train) or learned}
     told = matinee.compare(models, toy)
     assert told.examples == len(toy.test) and not told.notes
     first = next(iter(told.scores["model"]))
@@ -43,18 +43,16 @@ def test_models_are_compared_in_pairs(toy: Data, quiet: Progress) -> None:
     assert json.dumps(told.to_json()) and "Holm" in str(told) and "better" in str(told)
 
 
-def test_the_same_examples_in_another_order_are_the_same(toy: Data, quiet: Progress) -> None:
-    model = matinee.train(toy, epochs=1, progress=quiet)
+def test_the_same_examples_in_another_order_are_the_same(toy: Data, learned: Model) -> None:
     turned = replace(toy, test=toy.test.take(np.random.default_rng(0).permutation(len(toy.test))))
-    told = matinee.compare({"one": model, "other": model}, {"one": toy, "other": turned})
+    told = matinee.compare({"one": learned, "other": learned}, {"one": toy, "other": turned})
     assert told.pairs[0].p == 1 and told.examples == len(toy.test)
 
 
-def test_other_examples_are_refused_unless_those_in_common_will_do(toy: Data, quiet: Progress) -> None:
-    model = matinee.train(toy, epochs=1, progress=quiet)
+def test_other_examples_are_refused_unless_those_in_common_will_do(toy: Data, learned: Model) -> None:
     half, count = len(toy.test) // 2, len(toy.test)
     part = replace(toy, test=toy.test.take(np.arange(half)))
-    models, data = {"one": model, "other": model}, {"one": toy, "other": part}
+    models, data = {"one": learned, "other": learned}, {"one": toy, "other": part}
     with pytest.raises(matinee.DataError, match=f"another split: {half} examples are in both tests, of {count}"):
         matinee.compare(models, data)
     told = matinee.compare(models, data, common=True)
@@ -65,7 +63,7 @@ def test_other_examples_are_refused_unless_those_in_common_will_do(toy: Data, qu
     with pytest.raises(matinee.DataError, match="no test examples"):
         matinee.compare(models, replace(toy, test=toy.test.take(np.arange(0))))
     with pytest.raises(matinee.SettingsError, match="two models"):
-        matinee.compare({"one": model}, toy)
+        matinee.compare({"one": learned}, toy)
     with pytest.raises(matinee.SettingsError, match="--select beauty"):
         matinee.compare(models, toy, select="beauty")
 

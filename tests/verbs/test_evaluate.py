@@ -17,6 +17,7 @@ from matinee.cli import main
 from matinee.core.evaluation import Evaluation, difference
 from matinee.core.examples import Examples
 from matinee.core.meter import Rows, Score, intervals, wilson
+from matinee.core.model import Model
 from matinee.core.pieces import Code, Film, Gallery, Lines, Picture, Piece, Table, Text, Words, remarked
 from matinee.core.progress import Progress
 from matinee.core.registry import task_class
@@ -26,21 +27,19 @@ from matinee.core.task import Batch, Data, Task
 from matinee.verbs.evaluate import _cautions
 
 
-def test_scores_come_with_intervals_and_rivals(toy: Data, quiet: Progress) -> None:
-    model = matinee.train(toy, epochs=1, progress=quiet)
-    told = matinee.evaluate(model, toy)
+def test_scores_come_with_intervals_and_rivals(toy: Data, learned: Model) -> None:
+    told = matinee.evaluate(learned, toy)
     assert told.examples == len(toy.test) and told.split == "test"
     assert all(s.low <= s.value <= s.high for s in told.scores.values() if not math.isnan(s.value))
     assert ("trivial" in told.baselines) == (toy.task.trivial(toy.train) is not None)
     assert json.dumps(told.to_json()) and "95 % interval" in str(told)
-    assert told.scores == matinee.evaluate(model, toy, baselines={}).scores
+    assert told.scores == matinee.evaluate(learned, toy, baselines={}).scores
 
 
-def test_nothing_to_score_is_said(toy: Data, quiet: Progress) -> None:
-    model = matinee.train(toy, epochs=1, progress=quiet)
+def test_nothing_to_score_is_said(toy: Data, learned: Model) -> None:
     none = replace(toy, test=Examples(toy.test.columns, toy.test.rows[:0]))
     with pytest.raises(matinee.DataError, match="no test examples"):
-        matinee.evaluate(model, none)
+        matinee.evaluate(learned, none)
 
 
 def test_a_model_no_better_than_its_rivals_is_told_so(toy: Data, quiet: Progress) -> None:
@@ -238,14 +237,13 @@ def test_new_files_do_not_turn_training_examples_into_test_examples(
     assert "none of the examples that were held back" in json.loads(capsys.readouterr().out)["error"]
 
 
-def test_data_numbered_for_other_classes_is_refused(toy: Data, quiet: Progress) -> None:
+def test_data_numbered_for_other_classes_is_refused(toy: Data, learned: Model) -> None:
     names = toy.task.names()
     if not names:
         pytest.skip("this task has no classes")
-    model = matinee.train(toy, epochs=1, progress=quiet)
     turned = from_json(type(toy.task), {**to_json(toy.task), "classes": [*names[1:], names[0]]})
     with pytest.raises(matinee.DataError, match="classes are not those"):
-        matinee.evaluate(model, replace(toy, task=turned))
+        matinee.evaluate(learned, replace(toy, task=turned))
 
 
 def test_five_of_five_is_not_certainty() -> None:

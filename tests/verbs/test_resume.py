@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,28 +76,66 @@ def test_the_best_weights_are_written_with_the_checkpoint_that_refers_to_them(
     assert [name for name, _ in written] == ["best", "latest"] and written[0][1] == written[1][1]
 
 
-@pytest.mark.parametrize("steps", [(3,), (0, 5, 9), (4, 4, 14)], ids=str)
+class Ends(matinee.Hook):
+    """A hook that does nothing but remember when it was called."""
+
+    def __init__(self) -> None:
+        self.ends: list[tuple[int, int]] = []
+
+    def on_epoch(self, step: Step, scores: dict[str, float]) -> bool:
+        self.ends.append((step.number, step.epoch))
+        return False
+
+
+@dataclass
+class Whole:
+    """A run that nothing stopped, and when its passes ended."""
+
+    folder: Path
+    ends: list[tuple[int, int]]
+
+
+_wholes: dict[str, Whole] = {}
+
+
+@pytest.fixture
+def whole(
+    toy: Data, quiet: Progress, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Whole:
+    """The run of SETTINGS on the toy data, made once for each task; nobody may change it."""
+    name = request.node.callspec.params["toy"]
+    if name not in _wholes:
+        folder, hook = tmp_path_factory.mktemp("whole") / "run", Ends()
+        matinee.train(toy, out=folder, progress=quiet, hooks=[hook], **SETTINGS)
+        _wholes[name] = Whole(folder, hook.ends)
+    return _wholes[name]
+
+
+@pytest.mark.parametrize("steps", [(0, 5, 9), (4, 4, 14)], ids=str)
 def test_a_run_that_was_cut_off_reaches_the_same_bits(
-    toy: Data, steps: tuple[int, ...], quiet: Progress, tmp_path: Path
+    toy: Data, whole: Whole, steps: tuple[int, ...], quiet: Progress, tmp_path: Path
 ) -> None:
-    matinee.train(toy, out=tmp_path / "whole", progress=quiet, **SETTINGS)
     with pytest.raises(RuntimeError, match="power cut"):
         matinee.train(toy, out=tmp_path / "torn", progress=quiet, hooks=[Break(steps[0])], **SETTINGS)
     for step in steps[1:]:
         with pytest.raises(RuntimeError, match="power cut"):
             matinee.resume(tmp_path / "torn", toy, hooks=[Break(step)], progress=quiet)
     matinee.resume(tmp_path / "torn", toy, progress=quiet)
-    same(tmp_path / "whole", tmp_path / "torn")
+    same(whole.folder, tmp_path / "torn")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_and_names_the_way_on(toy: Data, number: int, quiet: Progress, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("step", "number"), [(8, signal.SIGINT), (9, signal.SIGTERM)])
+def test_a_signal_saves_and_names_the_way_on(
+    toy: Data, whole: Whole, step: int, number: int, quiet: Progress, tmp_path: Path
+) -> None:
+    """Within a pass, and on its last batch: hooks hear of each end of a pass that is left."""
+    resumed = Ends()
     with pytest.raises(Interrupted, match="matinee resume"):
-        matinee.train(toy, out=tmp_path / "run", progress=quiet, hooks=[Stop(8, number)], **SETTINGS)
+        matinee.train(toy, out=tmp_path / "run", progress=quiet, hooks=[Stop(step, number)], **SETTINGS)
     assert matinee.load(tmp_path / "run").facts["source"]  # the best so far can be used
-    matinee.train(toy, out=tmp_path / "whole", progress=quiet, **SETTINGS)
-    matinee.resume(tmp_path / "run", toy, progress=quiet)
-    same(tmp_path / "whole", tmp_path / "run")
+    matinee.resume(tmp_path / "run", toy, progress=quiet, hooks=[resumed])
+    assert whole.ends[-len(resumed.ends) :] == resumed.ends
+    same(whole.folder, tmp_path / "run")
 
 
 @pytest.mark.parametrize(("question", "words"), [("study", "before the first step"), ("trivial", "after the training")])
@@ -155,15 +193,14 @@ def test_what_a_look_left_out_is_still_told_after_a_resume(
     assert 300 < given[0] < 600 and given[1] <= 0  # half of the minutes; nothing where a checkpoint holds it all
 
 
-def test_a_run_that_has_ended_is_only_loaded(toy: Data, quiet: Progress, tmp_path: Path) -> None:
-    matinee.train(toy, epochs=1, out=tmp_path / "run", progress=quiet)
-    before = (tmp_path / "run" / "result.json").stat().st_mtime_ns
-    assert matinee.resume(tmp_path / "run", toy, progress=quiet).run == tmp_path / "run"
-    assert (tmp_path / "run" / "result.json").stat().st_mtime_ns == before
+def test_a_run_that_has_ended_is_only_loaded(toy: Data, whole: Whole, quiet: Progress) -> None:
+    before = (whole.folder / "result.json").stat().st_mtime_ns
+    assert matinee.resume(whole.folder, toy, progress=quiet).run == whole.folder
+    assert (whole.folder / "result.json").stat().st_mtime_ns == before
 
 
-def test_with_minutes_the_clock_s_decisions_are_kept(toy: Data, quiet: Progress, tmp_path: Path) -> None:
-    given = {"minutes": 0.1, "checkpoint_steps": 2, "batch_size": 32}
+def test_with_minutes_the_clock_s_decisions_are_kept(toy: Data, quiet: Progress, tmp_path: Path, ticking: None) -> None:
+    given = {"minutes": 0.5, "checkpoint_steps": 2, "batch_size": 32}
     with pytest.raises(RuntimeError, match="power cut"):
         matinee.train(toy, out=tmp_path / "run", progress=quiet, hooks=[Break(9)], **given)
     decided = tmp_path / "run" / "checkpoint" / "clock.json"
@@ -212,30 +249,6 @@ def test_a_job_that_is_started_again_goes_on_whatever_auto_would_choose_now(
     same(tmp_path / "whole", tmp_path / "torn")
     with pytest.raises(SettingsError, match="something in this folder"):
         matinee.train(data, out=tmp_path / "torn", progress=quiet, **{**given, "epochs": 4})
-
-
-class Quiet(matinee.Hook):
-    """A hook that does nothing but remember when it was called."""
-
-    def __init__(self) -> None:
-        self.ends: list[tuple[int, int]] = []
-
-    def on_epoch(self, step: Step, scores: dict[str, float]) -> bool:
-        self.ends.append((step.number, step.epoch))
-        return False
-
-
-@pytest.mark.parametrize("step", [4, 9])
-def test_a_stop_on_the_last_batch_of_a_pass_can_be_resumed_with_hooks(
-    toy: Data, step: int, quiet: Progress, tmp_path: Path
-) -> None:
-    whole, resumed = Quiet(), Quiet()
-    matinee.train(toy, out=tmp_path / "whole", progress=quiet, hooks=[whole], **SETTINGS)
-    with pytest.raises(Interrupted):
-        matinee.train(toy, out=tmp_path / "run", progress=quiet, hooks=[Stop(step)], **SETTINGS)
-    matinee.resume(tmp_path / "run", toy, progress=quiet, hooks=[resumed])
-    assert whole.ends[-len(resumed.ends) :] == resumed.ends
-    same(tmp_path / "whole", tmp_path / "run")
 
 
 def test_early_stopping_stays_stopped(toy: Data, quiet: Progress, tmp_path: Path) -> None:

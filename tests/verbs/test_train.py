@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -75,12 +76,10 @@ def test_the_epoch_that_was_kept_is_marked(quiet: Progress, tmp_path: Path) -> N
     assert page.count("<td>kept</td>") == 1 and "FILE..." in page
 
 
-def test_a_minute_is_a_minute(toy: Data, quiet: Progress, tmp_path: Path) -> None:
-    import time
-
-    began = time.perf_counter()
+def test_a_minute_is_a_minute(toy: Data, quiet: Progress, tmp_path: Path, own_clock: Callable[[], float]) -> None:
+    began = own_clock()
     matinee.train(toy, minutes=0.1, out=tmp_path / "run", progress=quiet)
-    assert time.perf_counter() - began < 15  # 6 s asked for; machines of tests are slow and shared
+    assert own_clock() - began < 12  # 6 s asked for
     events = json.loads((tmp_path / "run" / "checkpoint" / "clock.json").read_text())
     assert events and events[-1]["left"] >= 1
 
@@ -94,21 +93,6 @@ def test_minutes_end_with_the_passes_that_pay(quiet: Progress, tmp_path: Path, m
     matinee.train(data, minutes=10, epochs=3, out=tmp_path / "other", progress=quiet)
     told = json.loads((tmp_path / "other" / "result.json").read_text())
     assert told["epochs"] == 3 and not any("passes" in note for note in told["notes"])
-
-
-def test_early_stopping_stops(toy: Data) -> None:
-    class Judge(matinee.Hook):
-        epochs = 0
-
-        def on_epoch(self, step: Step, scores: dict[str, float]) -> bool:
-            self.epochs += 1
-            return False
-
-    judge, settings = Judge(), TrainSettings(epochs=40, patience=2, learning_rate=1e-7).advised({})
-    torch.manual_seed(0)
-    task = toy.task.choose(toy, None)
-    fit(replace(toy, task=task), task.build(), settings, hooks=[judge])
-    assert judge.epochs < 40
 
 
 def test_hooks_act_by_what_they_return(toy: Data) -> None:
@@ -134,14 +118,10 @@ def test_hooks_act_by_what_they_return(toy: Data) -> None:
 @pytest.mark.parametrize(
     "given",
     [
-        {"optimiser": "sgd", "momentum": 0.0},
-        {"optimiser": "adam"},
-        {"optimiser": "rmsprop", "learning_rate": 1e-3},
-        {"optimiser": "muon"},
-        {"balanced": True, "l1": 1e-5, "clip": 1.0},
-        {"schedule": "constant", "warmup": 0.5, "average": 0.9},
-        {"precision": "float32", "batch_size": 7},
-        {"batch_size": 5000},
+        {"optimiser": "sgd", "momentum": 0.0, "schedule": "constant", "warmup": 0.5, "average": 0.9},
+        {"optimiser": "adam", "balanced": True, "l1": 1e-5, "clip": 1.0},
+        {"optimiser": "rmsprop", "learning_rate": 1e-3, "precision": "float32", "batch_size": 7},
+        {"optimiser": "muon", "batch_size": 5000},
     ],
     ids=str,
 )
@@ -235,6 +215,6 @@ def test_auto_looks_at_the_machine_that_was_asked_for(quiet: Progress, monkeypat
 
 
 def test_a_setting_of_reading_comes_too_late(toy: Data, quiet: Progress) -> None:
-    matinee.train(toy, epochs=1, test_share="0.2", progress=quiet)  # what it is already
+    matinee.train(toy, epochs=0, test_share="0.2", progress=quiet)  # what it is already
     with pytest.raises(SettingsError, match="read already"):
         matinee.train(toy, epochs=1, test_share=0.3, progress=quiet)
