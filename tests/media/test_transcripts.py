@@ -44,6 +44,7 @@ def test_a_table_names_recordings_texts_and_speakers(tmp_path: Path) -> None:
     spoken = listed(tmp_path / "speech.csv", Asked())
     assert said(spoken) == [("audio/a.wav", "one two", "ann", 0), ("audio/c.wav", "three", "ben", 2)]
     assert kinds(spoken) == ["duplicate-row", "missing", "missing", "no-text"]
+    assert any("passwd: the path leads out of the folder" in entry.reason for entry in spoken.entries)
     assert said(listed(tmp_path, Asked())) == said(spoken)
 
 

@@ -15,7 +15,7 @@ from matinee.core.ledger import Entry
 from matinee.media.boxes_formats import FormatError
 from matinee.media.picture_listing import SPLIT_WORDS, Listing, digest, entries_of
 from matinee.media.pictures import BROKEN, EXTENSIONS, PictureError, read_bytes
-from matinee.media.walking import printable, walk
+from matinee.media.walking import astray, printable, walk
 
 HEAD = 65_536  # bytes from which the kind of a file is told
 SMALL = HEAD << 8
@@ -143,7 +143,8 @@ class Files:
         if len(best) > 1:
             both = " and ".join(printable(each) for each in best[:2])
             return "", f"several pictures are called {printable(last)}, {both} among them: which is meant?"
-        return (best[0], "") if best else ("", f"its picture ({printable(name)}) is not there")
+        why = astray(os.path.join(folder, plain))  # noqa: PTH118
+        return (best[0], "") if best else ("", f"its picture ({printable(name)}) is not there{why and f': {why}'}")
 
 
 def _words(name: str) -> set[str]:

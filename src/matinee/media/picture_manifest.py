@@ -11,7 +11,7 @@ from matinee.core.ledger import Entry
 from matinee.media.picture_listing import SPLIT_WORDS, Listing, digest, name_classes
 from matinee.media.pictures import EXTENSIONS
 from matinee.media.records import GROUP_COLUMNS, JSON_ENDINGS, SPLIT_COLUMNS, Row, read_json, read_table
-from matinee.media.walking import printable
+from matinee.media.walking import astray, printable
 
 ENDINGS = (".csv", ".tsv", *JSON_ENDINGS)
 FILE_COLUMNS = ("file", "filename", "file_name", "path", "image", "image_path", "filepath", "file_path")
@@ -170,11 +170,9 @@ class Inside:
             return name, "missing", "no file is named"
         if "\\" in name and not os.path.lexists(os.path.join(self._root, name)):  # noqa: PTH118
             name = name.replace("\\", "/")  # written on another system
-        if name.startswith("/") or name[1:3] == ":/" or os.path.isabs(name):  # noqa: PTH117
-            return name, "outside", "the path is absolute; paths start at the folder of the file that lists them"
+        if out := astray(name):
+            return name, "outside", out
         name = os.path.normpath(name)
-        if name.split(os.sep, 1)[0] == "..":
-            return name, "outside", "the path leads out of the folder"
         path = os.path.join(self._root, name)  # noqa: PTH118
         try:
             state = os.lstat(path)

@@ -18,7 +18,7 @@ from matinee.media.sound_decoding import look
 from matinee.media.sound_serving import Source
 from matinee.media.sounds import SoundError
 from matinee.media.stretches import ENDS, STARTS, seconds_of, stretch_name
-from matinee.media.walking import printable
+from matinee.media.walking import astray, printable
 
 FILE_COLUMNS: Final = (
     *("file", "filename", "file_name", "path", "audio", "audio_filepath", "audio_path", "filepath", "file_path"),
@@ -176,4 +176,5 @@ class _Finder:
             return found[0], ""
         if found:
             return "", f"{printable(name)}: {len(found)} files here are called so"
-        return "", f"{printable(name)}: there is no such sound in the folder"
+        why = astray(os.path.join(self._beside, plain)) or "there is no such sound in the folder"  # noqa: PTH118
+        return "", f"{printable(name)}: {why}"

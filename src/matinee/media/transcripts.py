@@ -28,7 +28,7 @@ from matinee.media.picture_listing import SPLIT_WORDS, TEST, digest
 from matinee.media.records import GROUP_COLUMNS, Records, glance, read_records
 from matinee.media.sound_rows import FILE_COLUMNS
 from matinee.media.sounds import EXTENSIONS
-from matinee.media.walking import content_of, is_folder, natural, printable, walk
+from matinee.media.walking import astray, content_of, is_folder, natural, printable, walk
 
 FRAMES: Final = (".mfc", ".npy")
 """Files of frames that were computed before."""
@@ -122,7 +122,9 @@ class Found:
             return found[0], ""
         if found:
             return "", f"{printable(said)[:200]}: {len(found)} files here are called so"
-        return "", f"{printable(said)[:200]}: there is no such recording in the folder"
+        why = astray(os.path.join(beside[0] if beside else "", plain))  # noqa: PTH118
+        why = why or "there is no such recording in the folder"
+        return "", f"{printable(said)[:200]}: {why}"
 
 
 def fits(source: str | Path) -> str | None:

@@ -48,6 +48,13 @@ def content_of(path: Path, most: int) -> bytes:
         raise DataError(f"{printable(str(path))} cannot be read: {error.strerror or error}.") from None
 
 
+def astray(name: str) -> str:
+    """Why a path that a file of the folder tells (from the folder on) can be of none below it; "" where it can."""
+    if name.startswith("/") or name[1:3] == ":/" or os.path.isabs(name):  # noqa: PTH117
+        return "the path is absolute; paths start at the folder of the file that lists them"
+    return "the path leads out of the folder" if os.path.normpath(name).split(os.sep, 1)[0] == ".." else ""
+
+
 def natural(name: str) -> tuple[tuple[str, int, str], ...]:
     """A key that sorts s2 before s10. Any name will do, numbers of any length too."""
     parts: list[tuple[str, int, str]] = []
