@@ -14,8 +14,9 @@ import matinee
 from matinee.cli import main
 from matinee.core.ledger import Entry
 from matinee.core.progress import Progress
+from matinee.core.registry import task_class
 from matinee.core.task import Data, Origin
-from matinee.verbs.check import _files
+from matinee.verbs.check import _files, _reading, _reasons
 
 
 def picture(path: Path, seed: int, size: tuple[int, int] = (40, 32)) -> Path:
@@ -51,6 +52,17 @@ def test_lost_files_are_an_error_when_they_are_many(toy: Data) -> None:
     assert [p.kind for p in findings.errors] == ["unreadable"]
     few = matinee.check(replace(toy, origin=replace(toy.origin, entries=entries[:2])))
     assert not few.errors and few.ledger == {"unreadable": 2}
+
+
+def test_each_reason_is_told_with_its_number_and_an_example() -> None:
+    told = [Entry(f"{i}.x", "unreadable", f"its {i} bytes are no picture (code {i})") for i in range(3)]
+    told += [Entry("odd.x", "unreadable", "no permission to read it")]
+    words = _reading(replace(task_class("image-classification")().toy(), origin=Origin("x", {}, [], tuple(told))))[0].words
+    expected = "3 as 0.x: its 0 bytes are no picture (code 0); 1 as odd.x: no permission to read it"
+    assert words == f"4 files left out (unreadable), {expected}"
+    assert _reasons(told[:3]) == ", the first: its 0 bytes are no picture (code 0)" and _reasons(told[3:])[:4] == ": no"
+    many = _reasons([Entry("a", "x", f"because of {letter}") for letter in "abcdefghi"])
+    assert many.endswith("because of e; 4 for other reasons")
 
 
 def test_equal_content_in_two_splits_is_a_leak(toy: Data) -> None:

@@ -5,6 +5,7 @@ Exit code 1 where training on it as it is would be unsafe, with the reason.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -27,6 +28,7 @@ LEAKED = 0.01  # of the examples of a validation or test split
 TWO_LABELS = 0.01  # of all examples
 RARE = 100  # the most common class over the rarest
 SHOWN = 5  # files named for a problem where people read
+_VARYING = re.compile(r"\d+(?:[.,]\d+)*|\(.*?\)|'[^']*'|\"[^\"]*\"")  # what differs from file to file for one reason
 NOT_MEANT = ("ignored", "event")  # kinds of ledger lines that were never examples
 
 
@@ -115,7 +117,7 @@ def _reading(data: Data) -> list[Problem]:
             kind,
             "warning" if kind in NOT_MEANT else severity,
             f"{_files([e.file for e in entries])} {'passed over' if kind in NOT_MEANT else 'left out'} ({kind})"
-            f"{', the first' if len({e.reason for e in entries}) > 1 else ''}: {entries[0].reason}",
+            f"{_reasons(entries)}",
             len(entries),
             tuple(entry.file for entry in entries),
         )
@@ -124,6 +126,19 @@ def _reading(data: Data) -> list[Problem]:
     if not examples:
         problems.append(Problem("nothing-to-read", "error", "not one example could be read.", 0))
     return problems
+
+
+def _reasons(entries: Sequence[Entry]) -> str:
+    """What is said of these entries: how often where that differs, numbers and names in it aside, and an example."""
+    alike: dict[str, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        alike[_VARYING.sub("", entry.reason.replace(entry.file, ""))].append(entry)
+    sets = sorted(alike.values(), key=len, reverse=True)
+    if len(sets) == 1:
+        return f"{', the first' if len({e.reason for e in entries}) > 1 else ''}: {entries[0].reason}"
+    told = [f"{len(each):,} as {each[0].file}: {each[0].reason}" for each in sets[:SHOWN]]
+    more = sum(len(each) for each in sets[SHOWN:])
+    return ", " + "; ".join([*told, *([f"{more:,} for other reasons"] if more else [])])
 
 
 def _files(names: Sequence[str]) -> str:
