@@ -12,6 +12,7 @@ from PIL import Image
 
 import matinee
 from matinee.cli import main
+from matinee.core.errors import SettingsError
 from matinee.core.progress import Progress
 from matinee.verbs.predict import _named
 
@@ -113,9 +114,9 @@ def test_settings_of_answering_are_those_of_the_model_s_task(
     assert "--dropout" in capsys.readouterr().err
 
 
-def test_files_of_answers_take_the_next_free_number(tmp_path: Path) -> None:
+def test_files_of_answers_go_on_after_those_that_are_there(tmp_path: Path) -> None:
     from matinee.tasks.music_generation import MusicGeneration
-    from matinee.verbs.predict import write_files
+    from matinee.verbs.predict import Files
 
     class Words(MusicGeneration):
         """A task whose answers are files of one letter."""
@@ -124,9 +125,14 @@ def test_files_of_answers_take_the_next_free_number(tmp_path: Path) -> None:
             return {".a": b"one", ".b": b"two"}
 
     (tmp_path / "2.txt").touch()
-    written = [write_files(Words(), {}, tmp_path) for _ in range(2)]
-    assert [[Path(name).name for name in names] for names in written] == [["1.a", "1.b"], ["3.a", "3.b"]]
-    assert (tmp_path / "1.a").read_bytes() == b"one"
+    room = Files(tmp_path)
+    (tmp_path / "4.b").write_bytes(b"not ours")
+    written = [room.write(Words(), {}) for _ in range(2)]
+    assert [[Path(name).name for name in names] for names in written] == [["3.a", "3.b"], ["5.a", "5.b"]]
+    assert (tmp_path / "3.a").read_bytes() == b"one" and (tmp_path / "4.b").read_bytes() == b"not ours"
+    assert Files(tmp_path / "new").last == 0 and not (tmp_path / "new").exists()
+    with pytest.raises(SettingsError, match="this is a file"):
+        Files(tmp_path / "2.txt")
 
 
 def test_a_line_of_an_answer_is_json_whatever_its_numbers_are() -> None:

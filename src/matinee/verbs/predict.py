@@ -48,21 +48,35 @@ def asked(model: Model, settings: Mapping[str, Any]) -> Model:
     return replace(model, task=build(type(model.task), settings, base=model.task)) if settings else model
 
 
-def write_files(task: Task, answer: Mapping[str, Any], folder: Path) -> list[str]:
-    """Write what an answer is made of under the next number that is free in a folder; the names of the files.
+class Files:
+    """The files of answers in a folder, 1.mid, 2.mid, ...: numbers go on after those that are there, and none is lost.
 
-    None where this answer is words alone.
+    Raises SettingsError where the folder is a file.
     """
-    contents = task.files(answer)
-    if not contents:
-        return []
-    folder.mkdir(parents=True, exist_ok=True)
-    taken = {path.stem for path in folder.iterdir()}
-    number = next(count for count in range(1, len(taken) + 2) if str(count) not in taken)
-    paths = {folder / f"{number}{ending}": content for ending, content in contents.items()}
-    for path, content in paths.items():
-        write_bytes(path, content)
-    return [str(path) for path in paths]
+
+    def __init__(self, folder: Path) -> None:
+        if folder.exists() and not folder.is_dir():
+            raise SettingsError(f"--out {folder}: this is a file. Name a folder, a new one or one that is there.")
+        self.folder = folder
+        stems = [path.stem for path in folder.iterdir()] if folder.exists() else []
+        numbers = [int(stem) for stem in stems if stem.isascii() and stem.isdigit() and len(stem) < 8]
+        self.last = max(numbers, default=0)
+
+    def write(self, task: Task, answer: Mapping[str, Any]) -> list[str]:
+        """Write what an answer is made of under the next number; the names of the files, none for words alone."""
+        contents = task.files(answer)
+        if not contents:
+            return []
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.last += 1
+        while any(path.exists() for path in self._paths(contents)):  # somebody else writes here, too
+            self.last += 1
+        for path, content in zip(self._paths(contents), contents.values(), strict=True):
+            write_bytes(path, content)
+        return [str(path) for path in self._paths(contents)]
+
+    def _paths(self, contents: Iterable[str]) -> list[Path]:
+        return [self.folder / f"{self.last}{ending}" for ending in contents]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +84,7 @@ class Predict(Command):
     """`matinee predict RUN FILE... | FOLDER`."""
 
     answers: ClassVar[bool] = True
-    writes: ClassVar[str] = "folder for answers that are more than words, as 1.mid, 2.mid, ..."
+    writes: ClassVar[str] = "folder for answers that are more than words, as 1.mid, 2.mid, ... or on from what is there"
 
     run_folder: str = argument("a run folder or a saved model", name="RUN")
     files: tuple[str, ...] = argument("files to answer for, or a folder of them", name="FILE", many=True)
@@ -83,7 +97,11 @@ class Predict(Command):
         model = asked(load(self.run_folder, task=self.task or None, device=self.device), call.tasks)
         if call.out is not None and type(model.task).files is Task.files:
             raise SettingsError(f"--out: the answers of {task_name(type(model.task))} are JSON alone. Leave it out.")
-        answers, failed = [], 0
+        answers, failed, room = [], 0, Files(call.out) if call.out is not None else None
+        if room is not None and room.last:
+            call.progress.note(
+                f"note: {room.folder} has files up to {room.last}; these answers begin at {room.last + 1}."
+            )
         files = model.task.inputs(self.files)
         if isinstance(files, Listed):
             for reason, count in Counter(entry.reason for entry in files.passed_over).items():
@@ -92,15 +110,15 @@ class Predict(Command):
             call.progress.warn(words)
         for told in predict(model, files, batch_size=self.batch_size):
             failed += "error" in told
-            each = told if call.out is None else self._with_files(model.task, told, call.out)
+            each = told if room is None else self._with_files(model.task, told, room)
             if call.json:
                 answers.append(each)
             else:
                 put(json.dumps(each, ensure_ascii=False))
         return Answer({"run": self.run_folder, "answers": answers, "failed": failed}, "", 1 if failed else 0)
 
-    def _with_files(self, task: Task, told: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    def _with_files(self, task: Task, told: Mapping[str, Any], room: Files) -> dict[str, Any]:
         if "error" in told:
             return dict(told)
-        written = write_files(task, told, folder)
+        written = room.write(task, told)
         return {"file": told["file"], **({"written": written} if written else {}), **told}
