@@ -9,7 +9,9 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,7 @@ from matinee.core.model import Model
 from matinee.core.progress import Progress
 from matinee.core.registry import names, task_class
 from matinee.core.task import Data
+from matinee.media import crew
 
 TASKS = names("tasks")
 
@@ -88,6 +91,26 @@ def own_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[], float]:
     """The package's clock counts what this process computes: what else the machine does takes none of its time."""
     monkeypatch.setattr(time, "perf_counter", time.process_time)
     return time.process_time
+
+
+@pytest.fixture
+def hangs(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder: while a worker that has put its number there lives, every look at the clock costs a crew an hour.
+
+    So a hang is seen at once, and nothing else is taken for one, however busy the machine.
+    """
+    folder, plain, ahead = tmp_path_factory.mktemp("hangs"), time.monotonic, [0.0]
+
+    def clock() -> float:
+        for mark in folder.iterdir():
+            with suppress(ProcessLookupError):
+                os.kill(int(mark.name), 0)
+                ahead[0] += 3600
+        return plain() + ahead[0]
+
+    monkeypatch.setattr(crew, "time", SimpleNamespace(monotonic=clock))
+    monkeypatch.setenv("MATINEE_WORKERS", "1")
+    return folder
 
 
 @pytest.fixture

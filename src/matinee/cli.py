@@ -29,6 +29,7 @@ from matinee.core.watch import ending
 
 INTERRUPTED = 130
 FIRST_WORD = 2.0  # seconds that the other processes of a training leave the first one to say what is wrong
+LAST_WORD = 15.0  # the same where they all stop: the first one has a model to write before it says so
 _LACK_OF_MEMORY = re.compile("out of memory|allocate memory|not enough memory")  # torch's words, in a RuntimeError
 
 
@@ -48,6 +49,9 @@ def main(words: Sequence[str] | None = None) -> int:
     except Interrupted as error:
         if speaks():
             _complain(str(error), as_json)
+        else:  # the elastic agent ends all once one has ended, and this one when the first has
+            with suppress(KeyboardInterrupt):
+                time.sleep(LAST_WORD)
         return error.exit_code
     except MatineeError as error:
         _complain(str(error), as_json)

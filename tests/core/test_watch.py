@@ -34,10 +34,10 @@ def test_a_signal_stops_what_is_watched(number: int) -> None:
     try:
         with pytest.raises(Interrupted, match="way on"), Watch(stopped="the way on").over("counting"):
             os.kill(os.getpid(), number)
-            time.sleep(10)
+            time.sleep(60)
         with pytest.raises(KeyboardInterrupt), Watch().over("counting"):
             os.kill(os.getpid(), number)
-            time.sleep(10)
+            time.sleep(60)
         assert all(signal.getsignal(each) is asked for each in module.SIGNALS)
         assert signal.set_wakeup_fd(-1) == -1
     finally:
@@ -47,11 +47,15 @@ def test_a_signal_stops_what_is_watched(number: int) -> None:
 
 def test_what_takes_long_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(module, "TELL_AFTER", 0.05)
-    watch = Watch(Progress())
+    watch, said, until = Watch(Progress()), "", time.monotonic() + 60
     with watch.over("counting"):
         watch.tell("counting to three")
-        time.sleep(0.5)
-    assert "counting to three, 0." in capsys.readouterr().err
+        while "counting to three, " not in said and time.monotonic() < until:
+            time.sleep(0.01)
+            said += capsys.readouterr().err
+    assert "counting to three, " in said
+    capsys.readouterr()
+    monkeypatch.setattr(module, "TELL_AFTER", 60)
     with watch.over("counting"):
         pass
     assert not capsys.readouterr().err
@@ -77,6 +81,9 @@ def test_a_call_that_hears_nothing_is_ended_on_the_command_line(number: int) -> 
     process = subprocess.Popen([sys.executable, "-c", DEAF], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    try:
+        out, err = process.communicate(timeout=300)
+    finally:
+        process.kill()
     assert process.returncode == 130 and json.loads(out)["error"].startswith("stopped in the middle")
     assert err == "matinee: stopped in the middle. To go on: matinee resume it\n"

@@ -181,7 +181,8 @@ real = decoding.decode_stretches
 def decode_stretches(source, *rest):
     name = os.path.basename(source)
     if "hang" in name:
-        time.sleep(60)
+        open(f"{hangs}/{{os.getpid()}}", "x").close()
+        time.sleep(600)
     if "crash" in name:
         os.abort()
     return real(source, *rest)
@@ -190,13 +191,13 @@ from matinee.media.crew import serve; serve(sys.argv[2], sys.argv[3])
 """
 
 
-def test_a_decoder_that_hangs_or_crashes_costs_one_film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_decoder_that_hangs_or_crashes_costs_one_film(
+    tmp_path: Path, hangs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     raw = write_film(tmp_path / "good.mp4", LEVELS).read_bytes()
     for name in ("hang.mp4", "crash.mp4"):
         (tmp_path / name).write_bytes(raw)
-    monkeypatch.setattr(crew, "_BEGIN", HANGS.format(path=crew.import_path()))
-    monkeypatch.setattr(crew, "PATIENCE", 4.0)  # long enough for a good film on a busy machine
-    monkeypatch.setenv("MATINEE_WORKERS", "1")
+    monkeypatch.setattr(crew, "_BEGIN", HANGS.format(path=crew.import_path(), hangs=hangs))
     failures = decode_films(job(tmp_path, ["hang.mp4", "crash.mp4", "good.mp4"], SIGHT))
     assert [(row, kind) for row, kind, _ in failures] == [(0, "unreadable"), (1, "unreadable")]
     assert "took longer than" in failures[0][2] and "ended the process" in failures[1][2]

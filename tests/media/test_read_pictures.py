@@ -301,7 +301,8 @@ def decode_sized(raw, *more):
     if b"kill" in raw[:8]:
         os.kill(os.getpid(), signal.SIGKILL)
     if b"hang" in raw[:8]:
-        import time; time.sleep(60)
+        open(f"{hangs}/{{os.getpid()}}", "x").close()
+        import time; time.sleep(600)
     return real(raw, *more)
 decoding.decode_sized = decode_sized
 from matinee.media.crew import serve; serve(sys.argv[2], sys.argv[3])
@@ -312,7 +313,7 @@ def test_a_worker_that_dies_costs_one_picture(tmp_path: Path, monkeypatch: pytes
     many(tmp_path)
     for name in ("0/0000.png", "1/0100.png", "1/0103.png"):
         (tmp_path / name).write_bytes(b"kill it")
-    monkeypatch.setattr(crew, "_BEGIN", KILLER.format(path=crew.import_path()))
+    monkeypatch.setattr(crew, "_BEGIN", KILLER.format(path=crew.import_path(), hangs=tmp_path))
     table = read(tmp_path)
     assert kinds(table) == {"0/0000.png": "unreadable", "1/0100.png": "unreadable", "1/0103.png": "unreadable"}
     assert "ended the process" in table.entries[0].reason
@@ -321,11 +322,12 @@ def test_a_worker_that_dies_costs_one_picture(tmp_path: Path, monkeypatch: pytes
     assert table.columns["image"][table.good, 0, 0, 0].tolist() == values
 
 
-def test_a_picture_that_takes_for_ever_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_that_takes_for_ever_is_given_up(
+    tmp_path: Path, hangs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     many(tmp_path)
     (tmp_path / "1" / "0100.png").write_bytes(b"hang it")
-    monkeypatch.setattr(crew, "_BEGIN", KILLER.format(path=crew.import_path()))
-    monkeypatch.setattr(crew, "PATIENCE", 1.0)
+    monkeypatch.setattr(crew, "_BEGIN", KILLER.format(path=crew.import_path(), hangs=hangs))
     table = read(tmp_path)
     assert kinds(table) == {"1/0100.png": "unreadable"}
     assert "took longer than" in table.entries[0].reason

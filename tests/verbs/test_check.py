@@ -57,7 +57,8 @@ def test_lost_files_are_an_error_when_they_are_many(toy: Data) -> None:
 def test_each_reason_is_told_with_its_number_and_an_example() -> None:
     told = [Entry(f"{i}.x", "unreadable", f"its {i} bytes are no picture (code {i})") for i in range(3)]
     told += [Entry("odd.x", "unreadable", "no permission to read it")]
-    words = _reading(replace(task_class("image-classification")().toy(), origin=Origin("x", {}, [], tuple(told))))[0].words
+    toy = task_class("image-classification")().toy()
+    words = _reading(replace(toy, origin=Origin("x", {}, [], tuple(told))))[0].words
     expected = "3 as 0.x: its 0 bytes are no picture (code 0); 1 as odd.x: no permission to read it"
     assert words == f"4 files left out (unreadable), {expected}"
     assert _reasons(told[:3]) == ", the first: its 0 bytes are no picture (code 0)" and _reasons(told[3:])[:4] == ": no"
