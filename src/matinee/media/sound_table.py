@@ -36,7 +36,7 @@ from matinee.media.sound_serving import Source
 from matinee.media.sounds import Header, SoundError, needs
 from matinee.media.walking import printable
 
-FORMAT: Final = 3  # of the cached folder; raised whenever what is in it changes
+FORMAT: Final = 4  # of the cached folder; raised whenever what is in it changes
 LOOKED_AT: Final = 512  # headers that the rate is chosen from
 USUAL_RATE: Final = 16_000  # samples a second, at most, where nobody asks for more: half of them is the highest tone
 USUAL_WINDOW: Final = 5.0  # seconds, at most

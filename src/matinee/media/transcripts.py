@@ -27,7 +27,7 @@ from matinee.core.settings import flag
 from matinee.media.finding import Found
 from matinee.media.picture_listing import SPLIT_WORDS, TEST, digest
 from matinee.media.records import GROUP_COLUMNS, Records, glance, read_records
-from matinee.media.sound_rows import FILE_COLUMNS
+from matinee.media.sound_tables import FILE_COLUMNS
 from matinee.media.sounds import EXTENSIONS
 from matinee.media.walking import content_of, is_folder, natural, printable, walk
 
