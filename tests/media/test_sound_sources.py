@@ -296,3 +296,90 @@ def test_a_child_that_cannot_start_is_told(tmp_path: Path, children: Callable[[s
     children("import sys; sys.exit('no luck')")
     with pytest.raises(DataError, match="ends at once \\(code 1: no luck"):
         read(folders(tmp_path / "s", 2))
+
+
+def listing_of(root: Path) -> tuple[str | None, dict[str, str], dict[str, int]]:
+    """What a first look says, the labels, and how many sounds are in each split."""
+    data = read(root)
+    assert type(data.task).__name__ == "AudioClassification"
+    return fits(root), labels(data), {name: len(part) for name, part in data.splits().items()}
+
+
+def table(path: Path, header: str, rows: list[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join([header, *rows]) + "\n")
+
+
+@pytest.mark.parametrize(("header", "ending"), [("slice,label", ".wav"), ("ID,Class", ""), ("recording;genre", ".wav")])
+def test_the_column_of_files_is_found_by_what_it_names(tmp_path: Path, header: str, ending: str) -> None:
+    mark = ";" if ";" in header else ","
+    for number in range(8):
+        put(tmp_path / "train" / f"{number}.wav", 300 + 900 * (number % 2), seed=number)
+        put(tmp_path / "test" / f"{number}.wav", 400, seed=number)  # a contest keeps its labels to itself
+    table(tmp_path / "train.csv", header, [f"{n}{ending}{mark}{'ab'[n % 2]}" for n in range(8)])
+    table(tmp_path / "test.csv", header.split(mark)[0], [f"{n}{ending}" for n in range(8)])
+    table(tmp_path / "sample_submission.csv", header, [f"{n}{ending}{mark}a b" for n in range(8)])
+    said, found, _ = listing_of(tmp_path)
+    assert said == "a table of sound files and labels"
+    assert found == {f"train/{number}.wav": "ab"[number % 2] for number in range(8)}
+
+
+def test_tables_called_train_and_test_are_those_splits(tmp_path: Path) -> None:
+    for part, count in (("train", 8), ("test", 4)):
+        for number in range(count):
+            put(tmp_path / part / f"{number}.wav", 300 + 900 * (number % 2), seed=number + 10 * (part == "test"))
+        table(tmp_path / f"{part}.csv", "filename,label", [f"{n}.wav,{'ab'[n % 2]}" for n in range(count)])
+    _, found, counts = listing_of(tmp_path)
+    assert len(found) == 12 and counts["test"] == 4
+
+
+def test_a_table_that_says_no_label_is_named(tmp_path: Path) -> None:
+    for number in range(8):
+        put(tmp_path / "clips" / f"{number}.wav", 300, seed=number)
+    table(tmp_path / "notes.csv", "file,quality", [f"{number}.wav,good" for number in range(8)])
+    with pytest.raises(DataError, match=r"A table nearly tells them: notes.csv: .*--label-column names one"):
+        read(tmp_path, task="audio-classification")
+
+
+def test_one_folder_around_the_classes_is_stepped_over(tmp_path: Path) -> None:
+    folders(tmp_path / "genres", 4)
+    (tmp_path / "genres" / "low" / "4.wav").write_bytes(b"no sound at all")
+    data = read(tmp_path)
+    assert data.task.names() == ("high", "low") and total(data) == 8
+    assert [entry.kind for entry in data.origin.entries] == ["unreadable"]
+
+
+def test_lists_beside_words_are_their_splits(tmp_path: Path) -> None:
+    folders(tmp_path, 6)
+    put(tmp_path / "_background_noise_" / "pink.wav", 500, 3)
+    (tmp_path / "validation_list.txt").write_text("low/0.wav\nhigh/0.flac\n")
+    (tmp_path / "testing_list.txt").write_text("low/1.wav\nhigh/1.flac\nhigh/77.flac\n")
+    data = read(tmp_path)
+    assert data.task.names() == ("high", "low") and data.task.window_length == 1200  # type: ignore[attr-defined]
+    names = data.origin.names
+    parts = {split: sorted(names[row] for row in part.rows.tolist()) for split, part in data.splits().items()}
+    assert parts["valid"] == ["high/0.flac", "low/0.wav"] and parts["test"] == ["high/1.flac", "low/1.wav"]
+    assert len(parts["train"]) == 8 and data.origin.given == {"train", "valid", "test"}
+    told = {entry.file: entry.reason for entry in data.origin.entries}
+    assert told["_background_noise_/pink.wav"] == "noise to be mixed in, no class"
+    assert told["testing_list.txt"].startswith("1 of the 3 sounds that it names") and "validation_list.txt" not in told
+
+
+def test_what_lies_beside_sounds_does_not_stand_in_the_way(tmp_path: Path) -> None:
+    folders(tmp_path, 6)
+    for label in ("low", "high"):
+        (tmp_path / label / "cover.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+        (tmp_path / label / "notes.txt").write_text("Recorded in the park.\nThe second one is loud.\n")
+    data = read(tmp_path)
+    assert data.task.names() == ("high", "low") and total(data) == 12
+    assert "few files beside them: 2 for image-classification, 2 for text-" in data.origin.facts["taken for"]
+    assert sum(entry.kind == "ignored" for entry in data.origin.entries) == 4
+
+
+@pytest.mark.parametrize("texts", [["0.txt", "1.txt"], ["said.txt"]])
+def test_texts_that_say_what_is_spoken_are_no_class_folders(tmp_path: Path, texts: list[str]) -> None:
+    folders(tmp_path, 3)
+    for label in ("low", "high"):
+        for name in texts:
+            (tmp_path / label / name).write_text("0 one word\n1 another word\n2 a third\n")
+    assert fits(tmp_path) is None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import zipfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from matinee.core.storage import nearby
 from matinee.core.task import Data, Task
 
 LOOK = 2_000  # entries of a folder that are looked at to say what lies there
+FOLDERS, EACH = 500, 200  # folders, and files of each, that are counted to tell tasks apart
+FEW = 5  # times as many files of another task make those of a task few
 
 
 def read(source: str | Path, *, task: str | None = None, progress: Progress | None = None, **settings: Any) -> Data:
@@ -42,7 +45,7 @@ def read(source: str | Path, *, task: str | None = None, progress: Progress | No
         near = "" if Path(source).exists() else nearby(Path(source))
         raise (DataError(f"{str(error).rstrip('.')}.{near}") if near else error) from None
     if why:
-        taken = {"taken for": f"{why} (no other task fits; --task names one all the same)"}
+        taken = {"taken for": f"{why}; --task names one all the same)"}
         data = replace(data, origin=replace(data.origin, facts={**taken, **data.origin.facts}))
     return data
 
@@ -53,14 +56,17 @@ def recognised(source: str) -> type[Task]:
 
 
 def _recognised(source: str) -> tuple[type[Task], str]:
-    """The one task whose layout this source has, and why in a few words."""
+    """The one task whose layout this source has, and why in a few words; the bracket in them is left open."""
     kinds = {name: task_class(name) for name in names("tasks")}
     found = {name: why for name, kind in kinds.items() if (why := kind.recognise(source))}
     most = max((kinds[name].exacting for name in found), default=0)
     fitting = {name: why for name, why in found.items() if kinds[name].exacting == most}
+    few = _of_few_files(source, list(fitting), kinds) if len(fitting) > 1 else {}
+    fitting = {name: why for name, why in fitting.items() if name not in few}
     if len(fitting) == 1:
         name, why = next(iter(fitting.items()))
-        return kinds[name], why
+        beside = ", ".join(f"{count:,} for {other}" for other, count in few.items())
+        return kinds[name], f"{why} ({f'few files beside them: {beside}' if few else 'no other task fits'}"
     if fitting:
         said = " and ".join(f"{name} ({why})" for name, why in fitting.items())
         flags = " or ".join(f"--task {name}" for name in fitting)
@@ -72,6 +78,30 @@ def _recognised(source: str) -> tuple[type[Task], str]:
     if not os.access(source, os.R_OK | (os.X_OK if Path(source).is_dir() else 0)):
         raise DataError(f"{source}: no permission to read this. Change its permissions, or ask its owner.")
     raise DataError(f"{source}: {_misfit(source, list(kinds.values()))}")
+
+
+def _of_few_files(source: str, fitting: Sequence[str], kinds: Mapping[str, type[Task]]) -> dict[str, int]:
+    """Those of the tasks that would read only a few files beside the many of another, and how many."""
+    there = _endings_below(source)
+    counts = {name: sum(there[ending] for ending in kinds[name].endings) for name in fitting}
+    return {name: count for name, count in counts.items() if 0 < FEW * count <= max(counts.values())}
+
+
+def _endings_below(source: str) -> Counter[str]:
+    """How many files in the folders of a source, or of a zip, end how; in a large one a part of them is counted."""
+    path, there = Path(source), Counter[str]()
+    try:
+        if path.is_file() and path.suffix.lower() == ".zip":
+            with zipfile.ZipFile(path) as archive:
+                names = itertools.islice((name for name in archive.namelist() if "/" in name), FOLDERS * EACH)
+                return Counter(Path(name).suffix.lower() for name in names)
+        for place, folders, files in itertools.islice(os.walk(path), FOLDERS):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            if Path(place) != path:  # what lies beside the folders of examples is none of them
+                there.update(Path(name).suffix.lower() for name in files[:EACH])
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
+        pass
+    return there
 
 
 def _misfit(source: str, kinds: Sequence[type[Task]]) -> str:

@@ -104,6 +104,13 @@ class Task(ABC):
     0: examples as such. 1: examples, and files that say something of each (boxes, masks, times).
     """
 
+    endings: ClassVar[frozenset[str]] = frozenset()
+    """How the names of its files end, in small letters, where each example is a file in a folder; else empty.
+
+    Of several tasks that fit, one that would read a few files beside the many of another is not meant: an album's
+    cover makes no set of pictures.
+    """
+
     learned: ClassVar[frozenset[str]] = frozenset()
     """Facts that `choose` learns from the training examples: they decide how answers are found, not what examples mean,
 

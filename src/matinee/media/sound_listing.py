@@ -4,6 +4,8 @@ sounds/dog/1.wav, sounds/rain/2.ogg       class folders, also under train, val a
 meta/clips.csv beside audio/1.wav         a table of file names and labels; the files are looked for below
 clips.csv: file,start,end,label           a table of stretches of them, in seconds
 recordings/7_anna_3.wav                   names that say it: `label_pattern` finds the label in them
+
+Beside class folders, testing_list.txt and validation_list.txt name the sounds of those splits.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -21,8 +23,11 @@ from matinee.core.errors import DataError, SettingsError
 from matinee.core.ledger import Entry
 from matinee.core.settings import flag
 from matinee.core.splits import joined
+from matinee.media.finding import Found
 from matinee.media.picture_listing import (
     TEST,
+    TRAIN,
+    VALID,
     Listing,
     arrange,
     digest,
@@ -32,16 +37,19 @@ from matinee.media.picture_listing import (
     sift,
     steps_over,
 )
-from matinee.media.records import read_records
-from matinee.media.sound_rows import FILE_COLUMNS, LABELS, SoundListing, label_by_table
+from matinee.media.sound_glance import fits
+from matinee.media.sound_rows import SoundListing, label_by_table
+from matinee.media.sound_tables import TABLES, read_table, tables_of
 from matinee.media.sounds import EXTENSIONS
-from matinee.media.walking import is_folder, natural, printable, walk
+from matinee.media.walking import content_of, natural, printable, walk
 
-TABLES: Final = (".csv", ".tsv", ".jsonl", ".json", ".ndjson", ".parquet")
-SPOKEN: Final = (".txt", ".lab", ".scp", ".trn", ".textgrid")
-"""Beside sounds, these hold what is said in them: then they are something else than examples of classes."""
-GLANCE: Final = 2_000  # entries of a folder that a first look reads
-GLANCE_FOLDERS: Final = 24
+__all__ = ["Wanted", "fits", "listed"]
+
+LISTS: Final = {"validation_list.txt": VALID, "testing_list.txt": TEST}
+"""Files that name the sounds of a split, a line each (Speech Commands, Warden, 2018, arXiv 1804.03209)."""
+LIST_BYTES: Final = 1 << 28
+NOISE: Final = "_background_noise_"
+"""A folder beside those of the words: recordings to be mixed into others, no class."""
 EXPECTED: Final = (
     "expected class folders with sounds in them, like {root}/dog/1.wav and {root}/rain/2.ogg, or the same under "
     "{root}/train, {root}/val and {root}/test, or a CSV with a file and a label column"
@@ -61,21 +69,6 @@ class Wanted:
     test_pattern: str = ""
     file_column: str = ""
     label_column: str = ""
-
-
-def fits(source: str | Path) -> str | None:
-    """In a few words why this looks like labelled sounds, or None; looks at a few entries only."""
-    path = Path(source)
-    try:
-        if path.is_dir():
-            return _glance(path)
-        if path.suffix.lower() == ".zip":
-            return "a zip of sounds" if _zip_has_sounds(path) else None
-        if path.suffix.lower() in TABLES and path.is_file() and _speaks_of_sounds(path):
-            return "a table of sound files and labels"
-    except (OSError, ValueError, DataError):
-        return None
-    return None
 
 
 def listed(source: str | Path, wanted: Wanted) -> SoundListing:
@@ -114,8 +107,7 @@ def listed(source: str | Path, wanted: Wanted) -> SoundListing:
 def _of_zip(path: str, wanted: Wanted) -> SoundListing:
     listing = Listing(path, archive=True, what="sound")
     places = entries_of(listing)
-    sounds = sift(sorted(places), listing.entries, EXTENSIONS, "sound")
-    _label(listing, sounds, wanted, steps_over(sounds))
+    _label(listing, sift(sorted(places), listing.entries, EXTENSIONS, "sound"), wanted)
     listing.places = [places[name] for name in listing.names]
     return SoundListing(listing).filled()
 
@@ -127,22 +119,51 @@ def _of_folder(root: str, table: str, wanted: Wanted) -> SoundListing:
     sounds = sift(found.names, others, EXTENSIONS, "sound")
     told = (f"{entry.file}\0{entry.kind}" for entry in found.entries)
     listing.stamp = digest((*found.facts, *told))
+    there, named = Found(sounds, EXTENSIONS, "sound"), (wanted.file_column, wanted.label_column)
+    tables, lacking = [replace(read_table(table, root, there, named), split=-1)] if table else [], ""
     if not table and not wanted.label_pattern:
-        table = _table_of(root, found.names, sounds, wanted)
-    listing.entries += [entry for entry in others if os.path.join(root, entry.file) != table]  # noqa: PTH118
-    if table:
-        return label_by_table(listing, sounds, table, (wanted.file_column, wanted.label_column))
-    _label(listing, sounds, wanted, 0)
+        tables, lacking = tables_of(found.names, root, there, named)
+    used = {each.path for each in tables}
+    listing.entries += [entry for entry in others if os.path.join(root, entry.file) not in used]  # noqa: PTH118
+    if tables:
+        return label_by_table(listing, sounds, tables)
+    try:
+        _label(listing, sounds, wanted)
+    except DataError as error:
+        raise DataError(f"{error}. A table nearly tells them: {lacking}") if lacking else error from None
+    for place in [name for name in found.names if name.rpartition("/")[2] in LISTS]:
+        _divide_by(listing, place)
     return SoundListing(listing).filled()
 
 
-def _label(listing: Listing, sounds: Sequence[str], wanted: Wanted, steps: int) -> None:
-    """Labels by folder, or by a part of the name."""
+def _divide_by(listing: Listing, place: str) -> None:
+    """Puts the sounds that a list names into its split; once there is one, what no list names is to learn from."""
+    folder, _, file = place.rpartition("/")
+    text = content_of(Path(listing.root, place), LIST_BYTES).decode("utf-8", "replace")
+    told = {os.path.normpath(f"{folder}/{line.strip()}".lstrip("/")) for line in text.splitlines() if line.strip()}
+    there = [name in told for name in listing.names]
+    if not any(there):
+        return
+    listing.entries = [entry for entry in listing.entries if entry.file != printable(place)]
+    missing = len(told) - sum(there)
+    if missing:
+        reason = f"{missing:,} of the {len(told):,} sounds that it names are not there, or cannot be used"
+        listing.entries.append(Entry(printable(place), "event", reason))
+    listing.splits = [
+        LISTS[file] if named else max(TRAIN, said) for named, said in zip(there, listing.splits, strict=True)
+    ]
+
+
+def _label(listing: Listing, sounds: Sequence[str], wanted: Wanted) -> None:
+    """Labels by folder, one around all of them stepped over, or by a part of the name."""
     if not wanted.label_pattern:
         folders = {name.rpartition("/")[0] for name in sounds}
         if len(folders) == 1 and len(sounds) > 1:
             raise DataError(f"{printable(listing.root)}: {_one_folder(sounds)}")
-        arrange(listing, sounds, steps, EXPECTED)
+        words = [name for name in sounds if NOISE not in name.split("/")[:-1]]
+        arrange(listing, words, steps_over(words), EXPECTED)
+        noises = sorted(set(sounds) - set(words))
+        listing.entries += [Entry(printable(name), "ignored", "noise to be mixed in, no class") for name in noises]
         return
     pattern, labels = _pattern("label_pattern", wanted.label_pattern), []
     for name in sounds:
@@ -180,87 +201,3 @@ def _pattern(field: str, expression: str) -> re.Pattern[str]:
         return re.compile(expression)
     except (re.error, OverflowError, RecursionError) as error:
         raise SettingsError(f"{flag(field)} {expression!r} is not a regular expression: {error}") from error
-
-
-# -- tables
-
-
-def _table_of(root: str, names: Sequence[str], sounds: Sequence[str], wanted: Wanted) -> str:
-    """The table that speaks for a folder: one near the top whose first rows name sounds of it; else ""."""
-    known = {name.rpartition("/")[2] for name in sounds}
-    for name in sorted(names, key=lambda name: (name.count("/"), name)):
-        if name.count("/") > 1 or not name.lower().endswith(TABLES):
-            continue
-        path = os.path.join(root, name)  # noqa: PTH118
-        try:
-            records = read_records(path)
-            column = records.column(wanted.file_column, FILE_COLUMNS, flag="file_column", what="file name")
-            records.column(wanted.label_column, LABELS, flag="label_column", what="label")
-        except DataError:
-            continue
-        first = [values[column].replace("\\", "/").rpartition("/")[2] for values in records.rows[:100]]
-        if sum(word in known or any(f"{word}{end}" in known for end in EXTENSIONS) for word in first) * 2 > len(first):
-            return path
-    return ""
-
-
-# -- a first look
-
-
-def _glance(root: Path) -> str | None:
-    todo, spoken, tables, shelves, loose = [(root, 0)], False, [], 0, False
-    for _ in range(GLANCE_FOLDERS):
-        if not todo:
-            break
-        folder, depth = todo.pop()
-        sounds = False
-        with os.scandir(folder) as entries:
-            for number, entry in enumerate(entries):
-                if number >= GLANCE:
-                    break
-                ending = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
-                if entry.name.startswith("."):
-                    continue
-                if is_folder(entry):
-                    todo.append((Path(entry.path), depth + 1))
-                elif ending in EXTENSIONS:
-                    sounds = True
-                elif ending in TABLES:
-                    tables.append(Path(entry.path))
-                elif ending in SPOKEN and (depth > 0 or ending == ".scp"):
-                    spoken = True
-        shelves += sounds and depth > 0
-        loose = loose or (sounds and depth == 0)
-    if not shelves and not loose:
-        return None
-    if any(_speaks_of_sounds(table) for table in tables[:8]):
-        return "a table of sound files and labels"
-    if spoken or (tables and shelves < 2):
-        return None
-    return "class folders of sounds" if shelves > 1 and not loose else "a folder of sounds"
-
-
-def _speaks_of_sounds(path: Path) -> bool:
-    """Whether a table has a column of sound files and one of labels; reads only the beginning of it."""
-    if path.suffix.lower() == ".parquet":
-        return False
-    with path.open("rb") as file:
-        raw = file.read(65_536)
-    text = raw.decode("utf-8", "ignore").lower()
-    words = set(re.split(r"[^a-z_]+", text.partition("\n")[0]))
-    return (
-        bool(words & {name.lower() for name in FILE_COLUMNS})
-        and bool(words & {name.lower() for name in LABELS})
-        and any(f"{ending}{end}" in text for ending in EXTENSIONS for end in (",", "\t", ";", '"', "\n", "\r"))
-    )
-
-
-def _zip_has_sounds(path: Path) -> bool:
-    import zipfile
-
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()[: 10 * GLANCE]
-    except (zipfile.BadZipFile, NotImplementedError):
-        return False  # whoever reads any zip says what is wrong with it
-    return any(os.path.splitext(name)[1].lower() in EXTENSIONS for name in names)  # noqa: PTH122

@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import math
 import os
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from matinee.core.errors import DataError
 from matinee.core.ledger import Entry
 from matinee.media.picture_listing import Listing, digest, name_classes
-from matinee.media.picture_manifest import LABEL_COLUMNS
-from matinee.media.records import GROUP_COLUMNS, read_records
+from matinee.media.records import GROUP_COLUMNS
 from matinee.media.sound_decoding import look
 from matinee.media.sound_serving import Source
+from matinee.media.sound_tables import SoundRecords
 from matinee.media.sounds import SoundError
 from matinee.media.stretches import ENDS, STARTS, seconds_of, stretch_name
-from matinee.media.walking import astray, printable
+from matinee.media.walking import printable
 
-FILE_COLUMNS: Final = (
-    *("file", "filename", "file_name", "path", "audio", "audio_filepath", "audio_path", "filepath", "file_path"),
-    *("wav", "sound", "clip", "fname", "slice_file_name"),
-)
-LABELS: Final = ("category", "class_name", "class", "emotion", "genre", *LABEL_COLUMNS, "classid")
 GROUPS: Final = (*GROUP_COLUMNS, "speaker", "speaker_id", "client_id", "actor", "fold")
 LOOKED_AT: Final = 16  # files whose lengths tell whether times in a table are meant of them
 CLOSE: Final = 0.1  # seconds by which a file may differ from the stretch that it is
+
+Find = Callable[[str], tuple[str, str]]
+"""What a table calls a file -> (name below the folder, "") or ("", why there is none)."""
 
 
 @dataclass
@@ -48,41 +45,39 @@ class SoundListing:
         return SoundListing(self.of, list(self.of.names), [0.0] * count, [math.inf] * count)
 
 
-def label_by_table(listing: Listing, sounds: Sequence[str], table: str, named: tuple[str, str]) -> SoundListing:
-    """The rows of a table as sounds of a listing; named: the columns of files and of labels, "" guesses.
-
-    Raises DataError where no row can be used.
-    """
-    records = read_records(table)
-    columns = {
-        "file": records.column(named[0], FILE_COLUMNS, flag="file_column", what="file name"),
-        "label": records.column(named[1], LABELS, flag="label_column", what="label"),
-        "group": records.column("", GROUPS, flag="groups", what="group", needed=False),
-        "start": records.column("", STARTS, flag="file_column", what="start", needed=False),
-        "end": records.column("", ENDS, flag="file_column", what="end", needed=False),
-    }
-    listing.entries += records.entries
-    below = os.path.relpath(os.path.dirname(table), listing.root).replace(os.sep, "/")  # noqa: PTH120
-    find = _Finder(sounds, "" if below == "." else f"{below}/")
-    why = _no_stretches(listing.root, records.rows, columns, find)
-    if why:
-        columns |= {"start": -1, "end": -1}
-        listing.entries.append(Entry(printable(os.path.basename(table)), "event", why))  # noqa: PTH119
-    rows = _Rows(listing, find, columns)
-    for values, row, split in zip(records.rows, records.names, records.splits, strict=True):
-        rows.take(values, row, split)
+def label_by_table(listing: Listing, sounds: Sequence[str], tables: Sequence[SoundRecords]) -> SoundListing:
+    """The rows of tables as sounds of a listing. Raises DataError where no row can be used."""
+    rows, stamps = _Rows(listing), [listing.stamp]
+    for table in tables:
+        records = table.records
+        columns = {
+            "file": table.file,
+            "label": table.label,
+            "group": records.column("", GROUPS, flag="groups", what="group", needed=False),
+            "start": records.column("", STARTS, flag="file_column", what="start", needed=False),
+            "end": records.column("", ENDS, flag="file_column", what="end", needed=False),
+        }
+        listing.entries += records.entries
+        why = _no_stretches(listing.root, records.rows, columns, table.find)
+        if why:
+            columns |= {"start": -1, "end": -1}
+            listing.entries.append(Entry(printable(os.path.basename(table.path)), "event", why))  # noqa: PTH119
+        for values, row, split in zip(records.rows, records.names, records.splits, strict=True):
+            said = {name: values[place].strip() if place >= 0 else "" for name, place in columns.items()}
+            rows.take(said, table.find(said["file"]), row, split if split >= 0 else table.split)
+        stamps += ["\0".join(values) for values in records.rows]
     if not rows.labels:
         first = f"; the first: {listing.entries[-1].reason}" if listing.entries else ""
-        raise DataError(f"{printable(table)} has no row with a sound that can be used{first}")
+        raise DataError(f"{printable(tables[0].path)} has no row with a sound that can be used{first}")
     there = set(rows.found.files)
     unnamed = [name for name in sounds if name not in there]
     listing.entries += [Entry(printable(name), "ignored", "the table does not name it") for name in unnamed]
-    listing.stamp = digest((listing.stamp, *("\0".join(values) for values in records.rows)))
+    listing.stamp = digest(stamps)
     name_classes(listing, rows.labels)
     return rows.found
 
 
-def _no_stretches(root: str, rows: Sequence[tuple[str, ...]], columns: dict[str, int], find: _Finder) -> str:
+def _no_stretches(root: str, rows: Sequence[tuple[str, ...]], columns: dict[str, int], find: Find) -> str:
     """Why the columns of times are no stretches of these files; "" where they are, or there are none.
 
     Tables of clips that were cut out of longer recordings often say where they lay in those.
@@ -114,19 +109,18 @@ def _no_stretches(root: str, rows: Sequence[tuple[str, ...]], columns: dict[str,
 
 
 class _Rows:
-    """The rows of a table, as they come."""
+    """The rows of tables, as they come."""
 
-    def __init__(self, listing: Listing, find: _Finder, columns: dict[str, int]) -> None:
-        self._listing, self._find, self._columns = listing, find, columns
+    def __init__(self, listing: Listing) -> None:
+        self._listing = listing
         self._groups: dict[str, int] = {}
         self._seen: dict[str, str] = {}
         self.labels: list[str] = []
         self.found = SoundListing(listing)
 
-    def take(self, values: tuple[str, ...], line: str, split: int) -> None:
-        """A row of the table; what is wrong with it goes to the ledger."""
-        said = {name: values[place].strip() if place >= 0 else "" for name, place in self._columns.items()}
-        file, reason = self._find(said["file"])
+    def take(self, said: Mapping[str, str], sound: tuple[str, str], line: str, split: int) -> None:
+        """What a row says in each column, and the sound or why there is none; what is wrong goes to the ledger."""
+        file, reason = sound
         kind, start, end = "missing", seconds_of(said["start"], 0.0), seconds_of(said["end"], math.inf)
         if not reason and not said["label"]:
             kind, reason = "no-label", "the label is empty"
@@ -150,31 +144,3 @@ class _Rows:
         self.found.files.append(file)
         self.found.starts.append(start)
         self.found.ends.append(end)
-
-
-class _Finder:
-    """The sound that a table means by a name. Only what lies below the folder can be found, so nothing leads out."""
-
-    def __init__(self, sounds: Sequence[str], beside: str) -> None:
-        self._there, self._beside = set(sounds), beside
-        self._named: dict[str, list[str]] = defaultdict(list)
-        for name in sounds:
-            last = name.rpartition("/")[2]
-            self._named[last].append(name)
-            self._named[os.path.splitext(last)[0]].append(name)  # noqa: PTH122
-
-    def __call__(self, name: str) -> tuple[str, str]:
-        """(name below the folder, "") or ("", why there is none)."""
-        if not name or "\0" in name:
-            return "", "no file is named"
-        plain = os.path.normpath(name.replace("\\", "/")).replace(os.sep, "/")
-        for place in (f"{self._beside}{plain}", plain):
-            if place in self._there:
-                return place, ""
-        found = self._named.get(plain.rpartition("/")[2], [])
-        if len(found) == 1:
-            return found[0], ""
-        if found:
-            return "", f"{printable(name)}: {len(found)} files here are called so"
-        why = astray(os.path.join(self._beside, plain)) or "there is no such sound in the folder"  # noqa: PTH118
-        return "", f"{printable(name)}: {why}"

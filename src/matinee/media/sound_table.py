@@ -36,7 +36,7 @@ from matinee.media.sound_serving import Source
 from matinee.media.sounds import Header, SoundError, needs
 from matinee.media.walking import printable
 
-FORMAT: Final = 3  # of the cached folder; raised whenever what is in it changes
+FORMAT: Final = 4  # of the cached folder; raised whenever what is in it changes
 LOOKED_AT: Final = 512  # headers that the rate is chosen from
 USUAL_RATE: Final = 16_000  # samples a second, at most, where nobody asks for more: half of them is the highest tone
 USUAL_WINDOW: Final = 5.0  # seconds, at most
@@ -94,13 +94,7 @@ def read_sounds(
     needs()
     listing = listed(source, request.wanted)
     key = digest((str(FORMAT), listing.of.root, json.dumps(asdict(request), sort_keys=True), listing.of.stamp))[:40]
-    folder = cache.find("sounds", key)
-    if folder is not None:
-        try:
-            return _load(folder)
-        except (OSError, ValueError, TypeError, KeyError, IndexError, EOFError):
-            cache.discard("sounds", key)  # of the right sizes, but not what was written
-    return _load(cache.build("sounds", key, lambda temporary: _fill(temporary, listing, request, progress)))
+    return cache.loaded("sounds", key, _load, lambda temporary: _fill(temporary, listing, request, progress))
 
 
 def _load(folder: Path) -> SoundTable:

@@ -24,6 +24,7 @@ from matinee.media import sound_changes, sound_inputs, sound_table, spectrograms
 from matinee.media.film_timeline import labels_of_moments, subtitles, timelines
 from matinee.media.sound_listing import Wanted, fits
 from matinee.media.sound_toy import tones
+from matinee.media.sounds import EXTENSIONS
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -47,6 +48,7 @@ class AudioClassification(Classification):
         "  clips.csv with the columns file,label     a table of sound files (CSV, TSV, JSONL), audio/1.wav beside it\n"
         "  recordings/7_anna_3.wav                   names that say it, with --label-pattern"
     )
+    endings: ClassVar[frozenset[str]] = EXTENSIONS
 
     rate: int = 0
     window_length: int = 0

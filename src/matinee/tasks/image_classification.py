@@ -23,6 +23,7 @@ from matinee.core.splits import Splits, divide, equal_rows, remembered
 from matinee.core.task import Batch, Data, Task
 from matinee.media import picture_table
 from matinee.media.picture_inputs import decode_many
+from matinee.media.pictures import EXTENSIONS
 from matinee.media.thumbnails import mirror_safe, thumbnail_prints
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class ImageClassification(Classification):
         "  train-images-idx3-ubyte.gz, ...           MNIST's files; data_batch_1, ...: CIFAR-10's"
     )
     samples: ClassVar[Mapping[str, str]] = picture_table.NAMES
+    endings: ClassVar[frozenset[str]] = EXTENSIONS
 
     height: int = 0
     width: int = 0

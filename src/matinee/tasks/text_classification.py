@@ -62,6 +62,7 @@ class TextClassification(Classification):
     )
 
     samples: ClassVar[Mapping[str, str]] = named.TEXTS
+    endings: ClassVar[frozenset[str]] = frozenset({".txt"})
 
     kind: str = ""
     words: tuple[str, ...] = ()

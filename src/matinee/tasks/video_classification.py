@@ -25,7 +25,7 @@ from matinee.core.task import Batch, Data, Task
 from matinee.media import film_inputs, film_table
 from matinee.media.film_reel import RATE
 from matinee.media.film_timeline import subtitles, timelines
-from matinee.media.films import Sight
+from matinee.media.films import EXTENSIONS, Sight
 from matinee.media.picture_table import PictureRequest
 from matinee.media.thumbnails import thumbnail_prints
 
@@ -45,6 +45,7 @@ AT_ONCE = 2**22  # pixels that a network looks at where nothing is learned: its 
 class VideoClassification(Classification):
     """One label for a film, or a stretch of one, out of the classes seen in training."""
 
+    endings: ClassVar[frozenset[str]] = EXTENSIONS
     layout: ClassVar[str] = (
         "  films/walk/1.mp4, films/run/2.avi         a folder of class folders (or a .zip of it)\n"
         "  clips.csv with the columns file,label     a table of films; start,end: of stretches in seconds\n"

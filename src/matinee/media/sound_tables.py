@@ -1,0 +1,127 @@
+"""Which tables of a folder speak of its sounds, and in which of their columns."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from matinee.core.errors import DataError
+from matinee.media.finding import Found
+from matinee.media.picture_listing import TRAIN
+from matinee.media.picture_manifest import LABEL_COLUMNS
+from matinee.media.records import Records, read_records, split_of
+from matinee.media.walking import printable
+
+TABLES: Final = (".csv", ".tsv", ".jsonl", ".json", ".ndjson", ".parquet")
+FILE_COLUMNS: Final = (
+    *("file", "filename", "file_name", "path", "audio", "audio_filepath", "audio_path", "filepath", "file_path"),
+    *("wav", "sound", "clip", "fname", "slice_file_name"),
+)
+LABELS: Final = (
+    *("category", "class_name", "class", "emotion", "genre", *LABEL_COLUMNS, "classid"),
+    *("primary_label", "species", "instrument", "command"),
+)
+FIRST: Final = 100  # rows that tell which column names the sounds
+FOLDERS: Final = 16  # called like a table, at most, that its sounds are looked for in
+
+
+@dataclass(frozen=True)
+class SoundRecords:
+    """A table of sounds. path: of it. file, label: places of those columns. split: what its own name says, or -1.
+
+    found: the sounds of the folder; beside: folders in which those of the table are looked for first.
+    """
+
+    path: str
+    records: Records
+    file: int
+    label: int
+    split: int
+    found: Found
+    beside: tuple[str, ...]
+
+    def find(self, said: str) -> tuple[str, str]:
+        """(name below the folder, "") or ("", why there is none)."""
+        return self.found(said, *self.beside)
+
+
+def read_table(path: str, root: str, found: Found, named: tuple[str, str]) -> SoundRecords:
+    """A table with its columns of files and of labels; named: what the user calls them, "" guesses.
+
+    Where no column is called as usual, the one is taken whose values are names of sounds. Raises DataError.
+    """
+    records, split, beside = read_records(path), _split_of(path), _beside(path, root, found.names)
+    label = records.column(named[1], LABELS, flag="label_column", what="label")
+    file = -1 if named[0] else _naming(records, found, beside, label)
+    if file < 0:
+        file = records.column(named[0], FILE_COLUMNS, flag="file_column", what="file name")
+    return SoundRecords(path, records, file, label, split, found, beside)
+
+
+def tables_of(names: Sequence[str], root: str, found: Found, named: tuple[str, str]) -> tuple[list[SoundRecords], str]:
+    """The tables that speak for a folder of files `names`, and what one lacks that nearly does, else "".
+
+    One near the top that names sounds: rather one called train than another, one that a contest shows as an example
+    of an answer last of all, else the one that names most. Beside one called train, those called valid and test.
+    """
+    ranked: list[tuple[tuple[bool, bool, int, int, str], SoundRecords]] = []
+    lacking = ""
+    for name in sorted(names):
+        if name.count("/") > 1 or not name.lower().endswith(TABLES):
+            continue
+        path = os.path.join(root, name)  # noqa: PTH118
+        try:
+            table = read_table(path, root, found, named)
+        except DataError as error:
+            lacking = lacking or (f"{printable(name)}: {error}" if _may_name(path, root, found) else "")
+            continue
+        files = [table.find(values[table.file])[0] for values in table.records.rows]
+        if sum(map(bool, files[:FIRST])) * 2 <= len(files[:FIRST]):
+            continue
+        rank = ("submission" in name.lower(), table.split != TRAIN, -len(set(files)), name.count("/"), name)
+        ranked.append((rank, table))
+    if not ranked:
+        return [], lacking
+    chosen = [table for _, table in sorted(ranked, key=lambda each: each[0])]
+    best, parts = chosen[0], {chosen[0].split: chosen[0]}
+    for table in chosen[1:]:
+        if best.split == TRAIN and table.split >= 0 and os.path.dirname(table.path) == os.path.dirname(best.path):  # noqa: PTH120
+            parts.setdefault(table.split, table)
+    if len(parts) == 1:
+        return [replace(best, split=-1)], ""
+    return list(parts.values()), ""
+
+
+def _naming(records: Records, found: Found, beside: Sequence[str], label: int) -> int:
+    """The column whose first values are names of sounds, rather one that is called as usual; -1 where there is none."""
+    lower = [name.strip().lower() for name in records.header]
+    usual = [lower.index(name) for name in FILE_COLUMNS if name in lower]
+    others = [place for place in range(len(lower)) if place not in usual and place != label]
+    rows = records.rows[:FIRST]
+    for place in (*usual, *others):
+        known = [values[place] for values in rows if not found(values[place], *beside)[1]]
+        # Many rows, many sounds: numbers of classes may also be names of a few files.
+        if len(known if place in usual else set(known)) * 2 > len(rows):
+            return place
+    return -1
+
+
+def _beside(table: str, root: str, sounds: Sequence[str]) -> tuple[str, ...]:
+    """Its own folder, and those that are called like it: train.csv means the sounds of train/."""
+    below = os.path.relpath(os.path.dirname(table), root).replace(os.sep, "/")  # noqa: PTH120
+    own, split = ("" if below == "." else f"{below}/"), _split_of(table)
+    folders = dict.fromkeys(name.rpartition("/")[0] for name in sounds) if split >= 0 else {}
+    return (own, *(f"{folder}/" for folder in folders if split in map(split_of, folder.split("/"))))[:FOLDERS]
+
+
+def _split_of(table: str) -> int:
+    return split_of(os.path.splitext(os.path.basename(table))[0])  # noqa: PTH119, PTH122
+
+
+def _may_name(path: str, root: str, found: Found) -> bool:
+    try:
+        return _naming(read_records(path), found, _beside(path, root, found.names), -1) >= 0
+    except DataError:
+        return False
