@@ -32,8 +32,8 @@ from matinee.media.picture_listing import (
     sift,
     steps_over,
 )
-from matinee.media.records import read_records
-from matinee.media.sound_rows import FILE_COLUMNS, LABELS, SoundListing, label_by_table
+from matinee.media.records import WIDE, read_records
+from matinee.media.sound_rows import FILE_COLUMNS, LABELS, SoundListing, label_by_tables, split_of_table
 from matinee.media.sounds import EXTENSIONS
 from matinee.media.walking import is_folder, natural, printable, walk
 
@@ -42,6 +42,8 @@ SPOKEN: Final = (".txt", ".lab", ".scp", ".trn", ".textgrid")
 """Beside sounds, these hold what is said in them: then they are something else than examples of classes."""
 GLANCE: Final = 2_000  # entries of a folder that a first look reads
 GLANCE_FOLDERS: Final = 24
+DEEPEST: Final = 2  # folders above a table that speaks for a source
+MOST_TABLES: Final = 16
 EXPECTED: Final = (
     "expected class folders with sounds in them, like {root}/dog/1.wav and {root}/rain/2.ogg, or the same under "
     "{root}/train, {root}/val and {root}/test, or a CSV with a file and a label column"
@@ -127,11 +129,12 @@ def _of_folder(root: str, table: str, wanted: Wanted) -> SoundListing:
     sounds = sift(found.names, others, EXTENSIONS, "sound")
     told = (f"{entry.file}\0{entry.kind}" for entry in found.entries)
     listing.stamp = digest((*found.facts, *told))
+    tables = [table] if table else []
     if not table and not wanted.label_pattern:
-        table = _table_of(root, found.names, sounds, wanted)
-    listing.entries += [entry for entry in others if os.path.join(root, entry.file) != table]  # noqa: PTH118
-    if table:
-        return label_by_table(listing, sounds, table, (wanted.file_column, wanted.label_column))
+        tables = _tables_of(root, found.names, sounds, wanted)
+    listing.entries += [entry for entry in others if os.path.join(root, entry.file) not in tables]  # noqa: PTH118
+    if tables:
+        return label_by_tables(listing, sounds, tables, (wanted.file_column, wanted.label_column))
     _label(listing, sounds, wanted, 0)
     return SoundListing(listing).filled()
 
@@ -185,11 +188,15 @@ def _pattern(field: str, expression: str) -> re.Pattern[str]:
 # -- tables
 
 
-def _table_of(root: str, names: Sequence[str], sounds: Sequence[str], wanted: Wanted) -> str:
-    """The table that speaks for a folder: one near the top whose first rows name sounds of it; else ""."""
+def _tables_of(root: str, names: Sequence[str], sounds: Sequence[str], wanted: Wanted) -> list[str]:
+    """The tables that speak for a folder: near the top, their first rows name sounds of it.
+
+    Of several those whose names or folders say train, valid or test; else the one with most rows.
+    """
     known = {name.rpartition("/")[2] for name in sounds}
+    found: list[tuple[str, int]] = []
     for name in sorted(names, key=lambda name: (name.count("/"), name)):
-        if name.count("/") > 1 or not name.lower().endswith(TABLES):
+        if name.count("/") > DEEPEST or not name.lower().endswith(TABLES) or len(found) == MOST_TABLES:
             continue
         path = os.path.join(root, name)  # noqa: PTH118
         try:
@@ -200,8 +207,10 @@ def _table_of(root: str, names: Sequence[str], sounds: Sequence[str], wanted: Wa
             continue
         first = [values[column].replace("\\", "/").rpartition("/")[2] for values in records.rows[:100]]
         if sum(word in known or any(f"{word}{end}" in known for end in EXTENSIONS) for word in first) * 2 > len(first):
-            return path
-    return ""
+            found.append((name, len(records.rows)))
+    divided = [name for name, _ in found if split_of_table(name) >= 0]
+    chosen = divided or [name for name, rows in found if rows == max(count for _, count in found)][:1]
+    return [os.path.join(root, name) for name in chosen]  # noqa: PTH118
 
 
 # -- a first look
@@ -246,7 +255,7 @@ def _speaks_of_sounds(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         raw = file.read(65_536)
-    text = raw.decode("utf-8", "ignore").lower()
+    text = raw.decode("utf-16" if raw[:2] in WIDE else "utf-8", "ignore").lower()
     words = set(re.split(r"[^a-z_]+", text.partition("\n")[0]))
     return (
         bool(words & {name.lower() for name in FILE_COLUMNS})

@@ -11,9 +11,9 @@ from typing import Final
 from matinee.core.errors import DataError
 from matinee.core.ledger import Entry
 from matinee.media.finding import Found
-from matinee.media.picture_listing import Listing, digest, name_classes
+from matinee.media.picture_listing import SPLIT_WORDS, Listing, digest, name_classes
 from matinee.media.picture_manifest import LABEL_COLUMNS
-from matinee.media.records import GROUP_COLUMNS, read_records
+from matinee.media.records import GROUP_COLUMNS, read_records, split_of
 from matinee.media.sound_decoding import look
 from matinee.media.sound_serving import Source
 from matinee.media.sounds import EXTENSIONS, SoundError
@@ -24,7 +24,9 @@ FILE_COLUMNS: Final = (
     *("file", "filename", "file_name", "path", "audio", "audio_filepath", "audio_path", "filepath", "file_path"),
     *("wav", "sound", "clip", "fname", "slice_file_name"),
 )
-LABELS: Final = ("category", "class_name", "class", "emotion", "genre", *LABEL_COLUMNS, "classid")
+LABELS: Final = (
+    *("category", "class_name", "class", "emotion", "genre", "event_label", "primary_label", *LABEL_COLUMNS, "classid"),
+)
 GROUPS: Final = (*GROUP_COLUMNS, "speaker", "speaker_id", "client_id", "actor", "fold")
 LOOKED_AT: Final = 16  # files whose lengths tell whether times in a table are meant of them
 CLOSE: Final = 0.1  # seconds by which a file may differ from the stretch that it is
@@ -51,42 +53,53 @@ class SoundListing:
         return SoundListing(self.of, list(self.of.names), [0.0] * count, [math.inf] * count)
 
 
-def label_by_table(listing: Listing, sounds: Sequence[str], table: str, named: tuple[str, str]) -> SoundListing:
-    """The rows of a table as sounds of a listing; named: the columns of files and of labels, "" guesses.
+def label_by_tables(
+    listing: Listing, sounds: Sequence[str], tables: Sequence[str], named: tuple[str, str]
+) -> SoundListing:
+    """The rows of tables as sounds of a listing; named: the columns of files and of labels, "" guesses.
 
-    Raises DataError where no row can be used.
+    A table, or the folder it lies in, may be called after the split of its rows. Raises DataError where no row can be
+    used.
     """
-    records = read_records(table)
-    columns = {
-        "file": records.column(named[0], FILE_COLUMNS, flag="file_column", what="file name"),
-        "label": records.column(named[1], LABELS, flag="label_column", what="label"),
-        "group": records.column("", GROUPS, flag="groups", what="group", needed=False),
-        "start": records.column("", STARTS, flag="file_column", what="start", needed=False),
-        "end": records.column("", ENDS, flag="file_column", what="end", needed=False),
-    }
-    listing.entries += records.entries
-    below = os.path.relpath(os.path.dirname(table), listing.root).replace(os.sep, "/")  # noqa: PTH120
-    found, beside = Found(sounds, EXTENSIONS, "sound"), "" if below == "." else f"{below}/"
-
-    def find(said: str) -> tuple[str, str]:
-        return found(said, beside)
-
-    why = _no_stretches(listing.root, records.rows, columns, find)
-    if why:
-        columns |= {"start": -1, "end": -1}
-        listing.entries.append(Entry(printable(os.path.basename(table)), "event", why))  # noqa: PTH119
-    rows = _Rows(listing, find, columns)
-    for values, row, split in zip(records.rows, records.names, records.splits, strict=True):
-        rows.take(values, row, split)
+    rows, found, stamp = _Rows(listing), Found(sounds, EXTENSIONS, "sound"), [listing.stamp]
+    for table in tables:
+        records = read_records(table)
+        rows.columns = columns = {
+            "file": records.column(named[0], FILE_COLUMNS, flag="file_column", what="file name"),
+            "label": records.column(named[1], LABELS, flag="label_column", what="label"),
+            "group": records.column("", GROUPS, flag="groups", what="group", needed=False),
+            "start": records.column("", STARTS, flag="file_column", what="start", needed=False),
+            "end": records.column("", ENDS, flag="file_column", what="end", needed=False),
+        }
+        listing.entries += records.entries
+        below = os.path.relpath(os.path.dirname(table), listing.root).replace(os.sep, "/")  # noqa: PTH120
+        beside = "" if below == "." else f"{below}/"
+        rows.find = lambda said, beside=beside: found(said, beside)  # type: ignore[misc]
+        why = _no_stretches(listing.root, records.rows, columns, rows.find)
+        if why:
+            columns |= {"start": -1, "end": -1}
+            listing.entries.append(Entry(printable(os.path.basename(table)), "event", why))  # noqa: PTH119
+        meant = split_of_table(f"{beside}{os.path.basename(table)}") if len(tables) > 1 else -1  # noqa: PTH119
+        for values, row, split in zip(records.rows, records.names, records.splits, strict=True):
+            rows.take(values, row, split if split >= 0 else meant)
+        stamp += ["\0".join(values) for values in records.rows]
     if not rows.labels:
         first = f"; the first: {listing.entries[-1].reason}" if listing.entries else ""
-        raise DataError(f"{printable(table)} has no row with a sound that can be used{first}")
+        raise DataError(f"{printable(tables[0])} has no row with a sound that can be used{first}")
     there = set(rows.found.files)
     unnamed = [name for name in sounds if name not in there]
-    listing.entries += [Entry(printable(name), "ignored", "the table does not name it") for name in unnamed]
-    listing.stamp = digest((listing.stamp, *("\0".join(values) for values in records.rows)))
+    which = "the table does not name it" if len(tables) == 1 else "no table names it"
+    listing.entries += [Entry(printable(name), "ignored", which) for name in unnamed]
+    listing.stamp = digest(stamp)
     name_classes(listing, rows.labels)
     return rows.found
+
+
+def split_of_table(name: str) -> int:
+    """The split that a table's own name says, or the folder it lies in: train.csv, train/metadata.csv; -1 for none."""
+    folder, _, last = name.rpartition("/")
+    own = split_of(os.path.splitext(last)[0])  # noqa: PTH122
+    return own if own >= 0 else SPLIT_WORDS.get(folder.rpartition("/")[2].lower(), -1)
 
 
 def _no_stretches(root: str, rows: Sequence[tuple[str, ...]], columns: dict[str, int], find: Find) -> str:
@@ -121,10 +134,12 @@ def _no_stretches(root: str, rows: Sequence[tuple[str, ...]], columns: dict[str,
 
 
 class _Rows:
-    """The rows of a table, as they come."""
+    """The rows of tables, as they come; `columns` and `find` are those of the table that is read."""
 
-    def __init__(self, listing: Listing, find: Find, columns: dict[str, int]) -> None:
-        self._listing, self._find, self._columns = listing, find, columns
+    def __init__(self, listing: Listing) -> None:
+        self._listing = listing
+        self.columns: dict[str, int] = {}
+        self.find: Find = lambda said: ("", "no file is named")
         self._groups: dict[str, int] = {}
         self._seen: dict[str, str] = {}
         self.labels: list[str] = []
@@ -132,8 +147,8 @@ class _Rows:
 
     def take(self, values: tuple[str, ...], line: str, split: int) -> None:
         """A row of the table; what is wrong with it goes to the ledger."""
-        said = {name: values[place].strip() if place >= 0 else "" for name, place in self._columns.items()}
-        file, reason = self._find(said["file"])
+        said = {name: values[place].strip() if place >= 0 else "" for name, place in self.columns.items()}
+        file, reason = self.find(said["file"])
         kind, start, end = "missing", seconds_of(said["start"], 0.0), seconds_of(said["end"], math.inf)
         if not reason and not said["label"]:
             kind, reason = "no-label", "the label is empty"
