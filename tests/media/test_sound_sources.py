@@ -16,7 +16,7 @@ from matinee.core.errors import DataError, SettingsError
 from matinee.core.progress import Progress
 from matinee.core.task import Data
 from matinee.media.sound_decoding import hear
-from matinee.media.sound_listing import fits
+from matinee.media.sound_listing import Wanted, fits, listed
 from matinee.media.sound_serving import Source
 from matinee.media.stretches import cut, seconds_of, stretch_name
 
@@ -383,3 +383,35 @@ def test_texts_that_say_what_is_spoken_are_no_class_folders(tmp_path: Path, text
         for name in texts:
             (tmp_path / label / name).write_text("0 one word\n1 another word\n2 a third\n")
     assert fits(tmp_path) is None
+
+
+def test_several_tables_are_those_of_the_splits_or_the_one_with_most_rows(tmp_path: Path) -> None:
+    for split, seed in (("train", 0), ("test", 1)):
+        for number in range(3):
+            put(tmp_path / "one" / split / f"{number}.wav", 300 + 100 * number, seed=seed)
+        text = "file_name,label\n" + "".join(f"{number}.wav,{'ab'[number % 2]}\n" for number in range(3))
+        (tmp_path / "one" / split / "metadata.csv").write_text(text)
+    found = listed(tmp_path / "one", Wanted())
+    assert dict(zip(found.of.names, found.of.splits, strict=True)) == {
+        **{f"test/{number}.wav": 2 for number in range(3)}, **{f"train/{number}.wav": 0 for number in range(3)},
+    }  # fmt: skip
+    assert not found.of.entries
+
+    for number in range(4):
+        put(tmp_path / "two" / "heard" / f"{number}.wav", 300)
+    (tmp_path / "two" / "a_submission.csv").write_text("fname,label\n3.wav,x\n")
+    table = "fname\tonset\toffset\tevent_label\n" + "".join(f"{number}.wav\t0\t0.1\tdog\n" for number in range(3))
+    (tmp_path / "two" / "labels.tsv").write_text(table, encoding="utf-16")
+    assert fits(tmp_path / "two") == "a table of sound files and labels"
+    found = listed(tmp_path / "two", Wanted())
+    assert (found.files, found.of.classes) == ([f"heard/{number}.wav" for number in range(3)], ("dog",))
+    assert {entry.file for entry in found.of.entries} == {"a_submission.csv", "heard/3.wav"}
+
+
+def test_a_folder_around_all_class_folders_is_no_class(tmp_path: Path) -> None:
+    for name in ("around/low/1.wav", "around/low/2.wav", "around/high/1.wav"):
+        put(tmp_path / name, 300)
+    found = listed(tmp_path, Wanted()).of
+    assert (found.classes, found.labels) == (("high", "low"), [0, 1, 1])
+    put(tmp_path / "other" / "1.wav", 300)
+    assert listed(tmp_path, Wanted()).of.classes == ("around", "other")

@@ -315,3 +315,17 @@ def test_expressions_are_read(real: Path, quiet: Progress) -> None:
     assert sum(map(len, data.splits().values())) == 327 and len(data.task.names()) == 7
     together = data.task.together(data.train)
     assert together is not None and not np.intersect1d(together, data.task.together(data.test)).size
+
+
+def test_a_table_that_calls_films_by_their_names_alone(tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / "videos").mkdir(exist_ok=True)
+        (tmp_path / "videos" / f"id {number}.MP4").write_bytes(b"film")
+    table = "video_id\tlabel\r\n" + "".join(f"id {number}\t{'ab'[number % 2]}\r\n" for number in range(4))
+    (tmp_path / "labels.tsv").write_text(table, encoding="utf-16", newline="")
+    assert fits(tmp_path) == "a table of films and labels"
+    found = listed(tmp_path, Wanted()).of
+    assert found.names == [f"videos/id {number}.MP4" for number in range(3)] and found.classes == ("a", "b")
+    assert [(entry.file, entry.kind) for entry in found.entries] == [("id 3", "missing")]
+    (tmp_path / "labels.tsv").write_text("video_id\tlabel\nsomething else\ta\n")
+    assert fits(tmp_path) == "class folders of films"

@@ -24,6 +24,7 @@ from matinee.core.errors import DataError, SettingsError
 from matinee.core.ledger import Entry
 from matinee.core.splits import joined
 from matinee.media.films import ANIMATIONS, ENDINGS, EXTENSIONS, STILLS
+from matinee.media.finding import Found
 from matinee.media.picture_listing import (
     SPLIT_WORDS,
     Listing,
@@ -37,7 +38,7 @@ from matinee.media.picture_listing import (
 )
 from matinee.media.picture_manifest import FILE_COLUMNS, LABEL_COLUMNS, Inside
 from matinee.media.pictures import EXTENSIONS as PICTURES
-from matinee.media.records import GROUP_COLUMNS, read_records
+from matinee.media.records import GROUP_COLUMNS, WIDE, glance, read_records
 from matinee.media.stretches import ENDS, STARTS, seconds_of, stretch_name
 from matinee.media.walking import is_folder, natural, printable, walk
 
@@ -47,6 +48,7 @@ LABELS: Final = (*LABEL_COLUMNS, "action", "event", "emotion", "activity")
 SEQUENCES: Final = ("sequence", "sequence_id", "clip", "clip_id")
 GLANCE: Final = 2_000  # entries of a folder that a first look reads
 GLANCE_FOLDERS: Final = 24
+FEW_FOLDERS: Final = 8  # beside a table, in which its first film is looked for
 EXPECTED: Final = (
     "expected class folders with films in them, like {root}/walk/1.mp4 and {root}/run/2.avi, or with a folder of "
     "frames for each film, or the same under {root}/train, {root}/val and {root}/test, or a CSV with a file and a "
@@ -104,7 +106,8 @@ def fits(source: str | Path) -> str | None:
 def speaks_of_films(path: str) -> bool:
     """Whether a file that begins like this names films."""
     with open(path, "rb") as file:
-        text = file.read(65_536).decode("utf-8", "ignore").lower()
+        raw = file.read(65_536)
+    text = raw.decode("utf-16" if raw[:2] in WIDE else "utf-8", "ignore").lower()
     return any(re.search(re.escape(ending) + r"\b", text) for ending in ENDINGS)
 
 
@@ -226,12 +229,15 @@ class _Table:
         self._groups: dict[str, int] = {}
         self._facts: list[str] = []
         self._rows: dict[str, int] = {}
+        self._files: Found | None = None
         self._films = FilmListing(listing, frames=columns["sequence"] >= 0)
 
     def take(self, values: tuple[str, ...], line: str, split: int) -> None:
         """A row of the table; what is wrong with it goes to the ledger."""
         said = {name: values[place].strip() if place >= 0 else "" for name, place in self._columns.items()}
         name, kind, reason = self._inside.check(said["file"])
+        if kind == "missing" and (other := self._found(said["file"])):  # named alone, or from another folder
+            name, kind, reason = self._inside.check(other)
         start, end = (seconds_of(said[which], other) for which, other in (("start", 0.0), ("end", math.inf)))
         if not kind and not said["label"]:
             kind, reason = "no-label", "the label is empty"
@@ -254,6 +260,12 @@ class _Table:
         self._films.files.append((name,))
         self._films.starts.append(start)
         self._films.ends.append(end)
+
+    def _found(self, said: str) -> str:
+        """The one file below the folder that is called so, with or without its ending and folders; "" for none."""
+        if self._files is None:
+            self._files = Found(walk(self._listing.root).names, EXTENSIONS | ANIMATIONS | PICTURES, "film")
+        return self._files(said)[0]
 
     def _again(self, place: int, row: str, name: str, said: dict[str, str], line: str) -> None:
         if not self._films.frames:
@@ -289,15 +301,31 @@ def _table_of(root: str) -> str:
         for entry in entries:
             lower = entry.name.lower()
             if is_folder(entry):
-                folders.add(lower)
-            elif lower.endswith(TABLES) and speaks_of_films(entry.path):
+                folders.add(entry.name)
+            elif lower.endswith(TABLES):
                 tables.append(entry.path)
             else:
                 loose = loose or lower.endswith(ENDINGS)
+    tables = [path for path in tables if speaks_of_films(path) or _names_films(path, sorted(folders))]
     named = [path for path in tables if Path(path).stem.lower() == "metadata"]
     chosen = named if len(named) == 1 else tables
-    speaks = named or loose or (len(folders) <= 1 and not SPLIT_WORDS.keys() & folders)
+    speaks = named or loose or (len(folders) <= 1 and not SPLIT_WORDS.keys() & set(map(str.lower, folders)))
     return chosen[0] if len(chosen) == 1 and speaks else ""
+
+
+def _names_films(path: str, folders: Sequence[str]) -> bool:
+    """Whether a table calls films by their names alone: the first is one beside it, or in one of the folders there."""
+    records = glance(path)
+    try:
+        place = records.column("", FILES, flag="file_column", what="file name") if records else -1
+        if not records or records.column("", LABELS, flag="label_column", what="label") < 0:
+            return False
+    except DataError:
+        return False
+    first, root = records.rows[0][place] if records.rows else "", os.path.dirname(path)  # noqa: PTH120
+    places = [os.path.join(root, folder, first) for folder in ("", *folders[:FEW_FOLDERS])]  # noqa: PTH118
+    endings = (*ENDINGS, *map(str.upper, ENDINGS))
+    return bool(first) and any(os.path.isfile(f"{name}{end}") for name in places for end in endings)  # noqa: PTH113
 
 
 def _glance(root: str) -> str | None:

@@ -121,8 +121,12 @@ def sift(
 def arrange(listing: Listing, pictures: Sequence[str], steps: int, expected: str = EXPECTED) -> None:
     """Fills names, labels, splits and classes from names like train/cat/1.jpg, `steps` folders stepped over.
 
-    Raises DataError where no picture lies in a class folder.
+    One that would be the only class is stepped over, too, where there are several folders in it. Raises DataError
+    where no picture lies in a class folder.
     """
+    if not steps and len({tuple(name.split("/")[:2]) for name in pictures}) > 1:
+        steps = steps_over(pictures)
+        listing.stamp = digest((listing.stamp, "around")) if steps else listing.stamp  # other classes: read anew
     folders = dict.fromkeys(name.rpartition("/")[0] for name in pictures)
     paths = [folder.split("/") if folder else [] for folder in folders]
     divided = _is_divided(paths, steps)

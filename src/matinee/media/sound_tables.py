@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import Final
 
 from matinee.core.errors import DataError
@@ -20,7 +21,7 @@ FILE_COLUMNS: Final = (
     *("wav", "sound", "clip", "fname", "slice_file_name"),
 )
 LABELS: Final = (
-    *("category", "class_name", "class", "emotion", "genre", *LABEL_COLUMNS, "classid"),
+    *("category", "class_name", "class", "emotion", "genre", "event_label", *LABEL_COLUMNS, "classid"),
     *("primary_label", "species", "instrument", "command"),
 )
 FIRST: Final = 100  # rows that tell which column names the sounds
@@ -52,7 +53,7 @@ def read_table(path: str, root: str, found: Found, named: tuple[str, str]) -> So
 
     Where no column is called as usual, the one is taken whose values are names of sounds. Raises DataError.
     """
-    records, split, beside = read_records(path), _split_of(path), _beside(path, root, found.names)
+    records, split, beside = read_records(path), _split_of(path, root), _beside(path, root, found.names)
     label = records.column(named[1], LABELS, flag="label_column", what="label")
     file = -1 if named[0] else _naming(records, found, beside, label)
     if file < 0:
@@ -63,7 +64,7 @@ def read_table(path: str, root: str, found: Found, named: tuple[str, str]) -> So
 def tables_of(names: Sequence[str], root: str, found: Found, named: tuple[str, str]) -> tuple[list[SoundRecords], str]:
     """The tables that speak for a folder of files `names`, and what one lacks that nearly does, else "".
 
-    One near the top that names sounds: rather one called train than another, one that a contest shows as an example
+    One near the top that names sounds: rather one called train (or in a folder called so) than another, one that a contest shows as an example
     of an answer last of all, else the one that names most. Beside one called train, those called valid and test.
     """
     ranked: list[tuple[tuple[bool, bool, int, int, str], SoundRecords]] = []
@@ -87,7 +88,7 @@ def tables_of(names: Sequence[str], root: str, found: Found, named: tuple[str, s
     chosen = [table for _, table in sorted(ranked, key=lambda each: each[0])]
     best, parts = chosen[0], {chosen[0].split: chosen[0]}
     for table in chosen[1:]:
-        if best.split == TRAIN and table.split >= 0 and os.path.dirname(table.path) == os.path.dirname(best.path):  # noqa: PTH120
+        if best.split == TRAIN and table.split >= 0 and _shelf(table.path, root) == _shelf(best.path, root):
             parts.setdefault(table.split, table)
     if len(parts) == 1:
         return [replace(best, split=-1)], ""
@@ -111,13 +112,22 @@ def _naming(records: Records, found: Found, beside: Sequence[str], label: int) -
 def _beside(table: str, root: str, sounds: Sequence[str]) -> tuple[str, ...]:
     """Its own folder, and those that are called like it: train.csv means the sounds of train/."""
     below = os.path.relpath(os.path.dirname(table), root).replace(os.sep, "/")  # noqa: PTH120
-    own, split = ("" if below == "." else f"{below}/"), _split_of(table)
+    own, split = ("" if below == "." else f"{below}/"), _split_of(table, root)
     folders = dict.fromkeys(name.rpartition("/")[0] for name in sounds) if split >= 0 else {}
     return (own, *(f"{folder}/" for folder in folders if split in map(split_of, folder.split("/"))))[:FOLDERS]
 
 
-def _split_of(table: str) -> int:
-    return split_of(os.path.splitext(os.path.basename(table))[0])  # noqa: PTH119, PTH122
+def _split_of(table: str, root: str) -> int:
+    """What its own name says, or that of the folder it lies in: train.csv, train/metadata.csv."""
+    *folders, name = PurePath(os.path.relpath(table, root)).parts
+    own = split_of(os.path.splitext(name)[0])  # noqa: PTH122
+    return own if own >= 0 or not folders else split_of(folders[-1])
+
+
+def _shelf(table: str, root: str) -> str:
+    """The folder that the tables of one set share: theirs, or the one above where each has a folder of its split."""
+    folder = os.path.dirname(table)  # noqa: PTH120
+    return os.path.dirname(folder) if folder != root and split_of(os.path.basename(folder)) >= 0 else folder  # noqa: PTH119, PTH120
 
 
 def _may_name(path: str, root: str, found: Found) -> bool:
