@@ -17,12 +17,16 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from matinee.core.errors import DataError
 from matinee.core.storage import sync_folder
 
 RECORD = "columns.json"
 DAY = 86_400.0
+UNLIKE = (OSError, ValueError, TypeError, KeyError, IndexError, EOFError, RecursionError)
+"""What reading a folder raises whose files have the right sizes, but are not what was written."""
+Loaded = TypeVar("Loaded")
 _private: dict[str, Path] = {}
 
 
@@ -86,6 +90,17 @@ def build(kind: str, key: str, fill: Callable[[Path], None]) -> Path:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
+
+
+def loaded(kind: str, key: str, load: Callable[[Path], Loaded], fill: Callable[[Path], None]) -> Loaded:
+    """What `load` reads from the folder of this kind and key; one that is not there, or is damaged, `fill` makes."""
+    folder = find(kind, key)
+    if folder is not None:
+        try:
+            return load(folder)
+        except UNLIKE:
+            discard(kind, key)
+    return load(build(kind, key, fill))
 
 
 def discard(kind: str, key: str) -> None:

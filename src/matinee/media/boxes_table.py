@@ -118,13 +118,7 @@ def read_boxes(source: str, request: BoxRequest, progress: Callable[[int, int], 
     """Reads what `boxes_listing` understands. Raises DataError where the source cannot be used."""
     listing = listed(source)
     key = digest((str(FORMAT), listing.root, json.dumps(asdict(request)), listing.stamp))[:40]
-    folder = cache.find("boxes", key)
-    if folder is not None:
-        try:
-            return _load(folder)
-        except (OSError, ValueError, TypeError, KeyError, IndexError, EOFError, RecursionError):
-            cache.discard("boxes", key)
-    return _load(cache.build("boxes", key, lambda temporary: _fill(temporary, listing, request, progress)))
+    return cache.loaded("boxes", key, _load, lambda temporary: _fill(temporary, listing, request, progress))
 
 
 def _load(folder: Path) -> BoxTable:

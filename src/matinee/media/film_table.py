@@ -101,17 +101,11 @@ def read_films(source: str | Path, request: FilmRequest, progress: Progress | No
     job = replace(job, sight=_known_sight(job, request, source_))
     # By how they are looked at, not by what was asked for: a trained task asks for what it once chose.
     key = digest((*source_, json.dumps(asdict(job.sight)) if job.sight else ""))[:40]
-    folder = cache.find(KIND, key)
-    if folder is not None:
-        try:
-            return _load(folder)
-        except (OSError, ValueError, TypeError, KeyError, IndexError, EOFError, RecursionError):
-            cache.discard(KIND, key)  # of the right sizes, but not what was written
 
     def fill(temporary: Path) -> None:
         _fill(found, replace(job, folder=str(temporary)), progress)
 
-    return _load(cache.build(KIND, key, fill))
+    return cache.loaded(KIND, key, _load, fill)
 
 
 def _known_sight(job: FilmJob, request: FilmRequest, source: Sequence[str]) -> Sight:

@@ -143,17 +143,11 @@ def read_masks(source: str, request: MaskRequest, classes: str = "", progress: P
     colours = request.colours or _colours(found, request.pixel_limit)
     said = json.dumps([asdict(request), colours, asdict(found.listed) if found.listed else None], sort_keys=True)
     key = digest((str(FORMAT), found.root, said, found.stamp))[:40]
-    folder = cache.find("masks", key)
-    if folder is not None:
-        try:
-            return _load(folder, found)
-        except (OSError, ValueError, TypeError, KeyError, IndexError, EOFError):
-            cache.discard("masks", key)
 
     def fill(temporary: Path) -> None:
         _fill(temporary, found, request, colours, progress)
 
-    return _load(cache.build("masks", key, fill), found)
+    return cache.loaded("masks", key, lambda folder: _load(folder, found), fill)
 
 
 def listed(source: str, classes: str = "") -> Found:

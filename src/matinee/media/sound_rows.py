@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 import os
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from matinee.core.errors import DataError
 from matinee.core.ledger import Entry
+from matinee.media.finding import Found
 from matinee.media.picture_listing import Listing, digest, name_classes
 from matinee.media.picture_manifest import LABEL_COLUMNS
 from matinee.media.records import GROUP_COLUMNS, read_records
 from matinee.media.sound_decoding import look
 from matinee.media.sound_serving import Source
-from matinee.media.sounds import SoundError
+from matinee.media.sounds import EXTENSIONS, SoundError
 from matinee.media.stretches import ENDS, STARTS, seconds_of, stretch_name
 from matinee.media.walking import printable
 
@@ -28,6 +28,9 @@ LABELS: Final = ("category", "class_name", "class", "emotion", "genre", *LABEL_C
 GROUPS: Final = (*GROUP_COLUMNS, "speaker", "speaker_id", "client_id", "actor", "fold")
 LOOKED_AT: Final = 16  # files whose lengths tell whether times in a table are meant of them
 CLOSE: Final = 0.1  # seconds by which a file may differ from the stretch that it is
+
+Find = Callable[[str], tuple[str, str]]
+"""What a table calls a file -> (name below the folder, "") or ("", why there is none)."""
 
 
 @dataclass
@@ -63,7 +66,11 @@ def label_by_table(listing: Listing, sounds: Sequence[str], table: str, named: t
     }
     listing.entries += records.entries
     below = os.path.relpath(os.path.dirname(table), listing.root).replace(os.sep, "/")  # noqa: PTH120
-    find = _Finder(sounds, "" if below == "." else f"{below}/")
+    found, beside = Found(sounds, EXTENSIONS, "sound"), "" if below == "." else f"{below}/"
+
+    def find(said: str) -> tuple[str, str]:
+        return found(said, beside)
+
     why = _no_stretches(listing.root, records.rows, columns, find)
     if why:
         columns |= {"start": -1, "end": -1}
@@ -82,7 +89,7 @@ def label_by_table(listing: Listing, sounds: Sequence[str], table: str, named: t
     return rows.found
 
 
-def _no_stretches(root: str, rows: Sequence[tuple[str, ...]], columns: dict[str, int], find: _Finder) -> str:
+def _no_stretches(root: str, rows: Sequence[tuple[str, ...]], columns: dict[str, int], find: Find) -> str:
     """Why the columns of times are no stretches of these files; "" where they are, or there are none.
 
     Tables of clips that were cut out of longer recordings often say where they lay in those.
@@ -116,7 +123,7 @@ def _no_stretches(root: str, rows: Sequence[tuple[str, ...]], columns: dict[str,
 class _Rows:
     """The rows of a table, as they come."""
 
-    def __init__(self, listing: Listing, find: _Finder, columns: dict[str, int]) -> None:
+    def __init__(self, listing: Listing, find: Find, columns: dict[str, int]) -> None:
         self._listing, self._find, self._columns = listing, find, columns
         self._groups: dict[str, int] = {}
         self._seen: dict[str, str] = {}
@@ -150,30 +157,3 @@ class _Rows:
         self.found.files.append(file)
         self.found.starts.append(start)
         self.found.ends.append(end)
-
-
-class _Finder:
-    """The sound that a table means by a name. Only what lies below the folder can be found, so nothing leads out."""
-
-    def __init__(self, sounds: Sequence[str], beside: str) -> None:
-        self._there, self._beside = set(sounds), beside
-        self._named: dict[str, list[str]] = defaultdict(list)
-        for name in sounds:
-            last = name.rpartition("/")[2]
-            self._named[last].append(name)
-            self._named[os.path.splitext(last)[0]].append(name)  # noqa: PTH122
-
-    def __call__(self, name: str) -> tuple[str, str]:
-        """(name below the folder, "") or ("", why there is none)."""
-        if not name or "\0" in name:
-            return "", "no file is named"
-        plain = os.path.normpath(name.replace("\\", "/")).replace(os.sep, "/")
-        for place in (f"{self._beside}{plain}", plain):
-            if place in self._there:
-                return place, ""
-        found = self._named.get(plain.rpartition("/")[2], [])
-        if len(found) == 1:
-            return found[0], ""
-        if found:
-            return "", f"{printable(name)}: {len(found)} files here are called so"
-        return "", f"{printable(name)}: there is no such sound in the folder"

@@ -94,13 +94,7 @@ def read_sounds(
     needs()
     listing = listed(source, request.wanted)
     key = digest((str(FORMAT), listing.of.root, json.dumps(asdict(request), sort_keys=True), listing.of.stamp))[:40]
-    folder = cache.find("sounds", key)
-    if folder is not None:
-        try:
-            return _load(folder)
-        except (OSError, ValueError, TypeError, KeyError, IndexError, EOFError):
-            cache.discard("sounds", key)  # of the right sizes, but not what was written
-    return _load(cache.build("sounds", key, lambda temporary: _fill(temporary, listing, request, progress)))
+    return cache.loaded("sounds", key, _load, lambda temporary: _fill(temporary, listing, request, progress))
 
 
 def _load(folder: Path) -> SoundTable:

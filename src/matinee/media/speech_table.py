@@ -70,13 +70,7 @@ def read_speech(
     told = (f"{each.name}\0{each.file}\0{each.begin!r}\0{each.end!r}" for each in spoken.utterances)
     asked = f"{FORMAT} {request.rate} {request.longest!r} {request.channels} {request.frame_rate!r}"
     key = digest((asked, spoken.root, spoken.stamp, *told))[:40]
-    folder = cache.find("speech", key)
-    if folder is not None:
-        try:
-            return _load(folder)
-        except (OSError, ValueError, TypeError, KeyError, IndexError, EOFError):
-            cache.discard("speech", key)  # of the right sizes, but not what was written
-    return _load(cache.build("speech", key, lambda temporary: _fill(temporary, spoken, request, progress)))
+    return cache.loaded("speech", key, _load, lambda temporary: _fill(temporary, spoken, request, progress))
 
 
 def _load(folder: Path) -> SpeechTable:

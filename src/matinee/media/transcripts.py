@@ -24,6 +24,7 @@ from typing import Final
 from matinee.core.errors import DataError, SettingsError
 from matinee.core.ledger import Entry
 from matinee.core.settings import flag
+from matinee.media.finding import Found
 from matinee.media.picture_listing import SPLIT_WORDS, TEST, digest
 from matinee.media.records import GROUP_COLUMNS, Records, glance, read_records
 from matinee.media.sound_rows import FILE_COLUMNS
@@ -90,41 +91,6 @@ class Asked:
     text_column: str = ""
 
 
-class Found:
-    """The files of a folder, for whoever looks for one by what a text calls it; nothing outside can be found."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self.names, self._there = names, set(names)
-        self._named: dict[str, list[str]] = defaultdict(list)
-        self._bare: dict[str, str] = {}
-        for name in names:
-            last = name.rpartition("/")[2]
-            stem, ending = os.path.splitext(last)  # noqa: PTH122
-            if ending.lower() in RECORDED:
-                self._named[last].append(name)
-                self._named[stem].append(name)
-                self._bare.setdefault(name[: -len(ending)], name)
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._there
-
-    def __call__(self, said: str, *beside: str) -> tuple[str, str]:
-        """(name below the folder, "") or ("", why there is none). beside: folders to look in first, each with a "/"."""
-        if not said or "\0" in said:
-            return "", "no file is named"
-        plain = os.path.normpath(said.replace("\\", "/")).replace(os.sep, "/")
-        for folder in (*beside, ""):
-            place = os.path.normpath(f"{folder}{plain}").replace(os.sep, "/")
-            if place in self._there or place in self._bare:
-                return place if place in self._there else self._bare[place], ""
-        found = self._named.get(plain.rpartition("/")[2], [])
-        if len(found) == 1:
-            return found[0], ""
-        if found:
-            return "", f"{printable(said)[:200]}: {len(found)} files here are called so"
-        return "", f"{printable(said)[:200]}: there is no such recording in the folder"
-
-
 def fits(source: str | Path) -> str | None:
     """In a few words why this looks like recorded speech with its texts, or None; looks at a few entries only."""
     path = Path(source)
@@ -154,7 +120,7 @@ def listed(source: str | Path, asked: Asked) -> Spoken:
         table, root = f"{root.name}/{table}", root.parent
         seen = walk(str(root))
     spoken = Spoken(str(root), entries=list(seen.entries), stamp=digest(seen.facts))
-    found = Found(sorted(seen.names, key=natural))
+    found = Found(sorted(seen.names, key=natural), RECORDED, "recording")
     if table:
         spoken.what = "a table"
         _from_tables(spoken, found, asked, [table])

@@ -12,9 +12,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from matinee.media.finding import Found
 from matinee.media.picture_listing import SPLIT_WORDS
 from matinee.media.records import decoded, split_of
-from matinee.media.transcripts import Asked, Found, Spoken, Utterance
+from matinee.media.transcripts import Asked, Spoken, Utterance
 from matinee.media.walking import printable
 
 _TAIL: Final = re.compile(r"\s*\(([^()\s]+)\)\s*$")
