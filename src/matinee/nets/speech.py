@@ -13,9 +13,10 @@ from typing import Final
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import ctc_loss, glu, pad, scaled_dot_product_attention, silu
+from torch.nn.functional import ctc_loss, glu, pad, silu
 
 from matinee.core.errors import SettingsError
+from matinee.nets.attention import attended
 from matinee.nets.dropping import dropped
 from matinee.nets.heard import BLANK, Heard, unsearched
 from matinee.nets.ngram_language import Language
@@ -185,7 +186,7 @@ class Layer(nn.Module):
     def _attended(self, values: Tensor, there: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
         asked = self.ask(values).unflatten(2, (3, self.heads, self.width)).permute(2, 0, 3, 1, 4)
         query, key = turned(asked[0], turns), turned(asked[1], turns)
-        found = scaled_dot_product_attention(query, key, asked[2], attn_mask=there[:, None, None])
+        found = attended(query, key, asked[2], there[:, None, None])
         answer: Tensor = self.answer(found.transpose(1, 2).flatten(2))
         return answer
 
