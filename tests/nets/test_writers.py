@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from matinee.nets.attention import _found
+from matinee.nets.attention import attended
 from matinee.nets.dropping import dropped
 from matinee.nets.padding import joined
 from matinee.nets.searching import BEGIN, END, State, Writing, write
@@ -117,9 +117,9 @@ def test_attention_written_out_is_the_fused_one() -> None:
     query, keys, contents = (torch.randn(2, 2, 5, 8) for _ in range(3))
     seen = (torch.arange(5) < torch.tensor([[5], [3]]))[:, None, None]
     fused = torch.nn.functional.scaled_dot_product_attention
-    assert torch.allclose(_found(query, keys, contents, seen, False), fused(query, keys, contents, seen), atol=1e-5)
+    assert torch.allclose(attended(query, keys, contents, seen, False), fused(query, keys, contents, seen), atol=1e-5)
     causal = fused(query, keys, contents, is_causal=True)
-    assert torch.allclose(_found(query, keys, contents, None, True), causal, atol=1e-5)
+    assert torch.allclose(attended(query, keys, contents, None, True), causal, atol=1e-5)
 
 
 def test_dropout_keeps_the_mean_and_the_share() -> None:

@@ -63,6 +63,26 @@ def test_recordings_are_learned_and_written_down(
     page = Path("run/report.html").read_text()
     assert "<audio controls" in page and 'li class="wide"' in page and "word error rate" in page
     assert main(["predict", "run", "ask/a.flac", "--quiet", "--beams", "1"]) == 0
+    pause = np.random.default_rng(0).normal(0, 60, RATE // 8).astype(np.int16)
+    long = np.concatenate([part for sound in sounds for part in (sound, pause)] * 30)
+    soundfile.write("long.wav", long, RATE)
+    capsys.readouterr()
+    assert main(["predict", "run", "long.wav", "--quiet"]) == 0
+    heard = json.loads(capsys.readouterr().out)
+    pairs = list(zip(heard["text"].split(), " ".join(texts * 30).split(), strict=True))
+    assert sum(told != said for told, said in pairs) < 0.03 * len(pairs)  # no window tells a word twice, or loses one
+    assert heard["words"][-1]["end"] == pytest.approx(len(long) / RATE, abs=0.5)
+
+
+def test_letters_that_the_training_has_not_are_told(tmp_path: Path, quiet: Progress) -> None:
+    rows = ["file,text,split", *(f"{place}.npy,{'ab'[place % 2]},train" for place in range(8)), "8.npy,b\u00e9,test"]
+    for place in range(9):
+        np.save(tmp_path / f"{place}.npy", np.random.default_rng(place).normal(size=(30, 3)).astype(np.float32))
+    (tmp_path / "speech.csv").write_text("\n".join(rows), "utf-8")
+    data = matinee.read(tmp_path / "speech.csv", progress=quiet)
+    assert isinstance(data.task, SpeechRecognition) and "\u00e9" not in data.task.symbols and len(data.test) == 1
+    assert [(entry.file, entry.kind) for entry in data.origin.entries] == [("8.npy", "event")]
+    assert texts_of(data.test) == ["b\u00e9"]  # it counts as an error
 
 
 def test_the_commonest_transcript_is_the_answer_to_beat() -> None:

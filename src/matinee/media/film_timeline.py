@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
@@ -51,8 +51,10 @@ def windows(name: str, path: str, stretch: tuple[float, float], length: float, o
     return found
 
 
-def timelines(told: Iterator[tuple[Any, Told]], classes: Sequence[str]) -> Iterator[tuple[Any, Told]]:
-    """Answers as they come; those for the windows of a film as one, for the film, once the last has come."""
+def gathered(
+    told: Iterator[tuple[Any, Told]], whole: Callable[[Sequence[tuple[Window, Told]]], Told]
+) -> Iterator[tuple[Any, Told]]:
+    """Answers as they come; of those for the windows of a film `whole` makes one, once the last has come."""
     film: list[tuple[Window, Told]] = []
     for raw, answer in told:
         if not isinstance(raw, Window):
@@ -60,8 +62,13 @@ def timelines(told: Iterator[tuple[Any, Told]], classes: Sequence[str]) -> Itera
             continue
         film.append((raw, answer))
         if raw.last:
-            yield raw.film, _timeline(film, classes)
+            yield raw.film, whole(film)
             film = []
+
+
+def timelines(told: Iterator[tuple[Any, Told]], classes: Sequence[str]) -> Iterator[tuple[Any, Told]]:
+    """Answers as they come; those for the windows of a film as one timeline of events."""
+    return gathered(told, lambda film: _timeline(film, classes))
 
 
 def _timeline(film: Sequence[tuple[Window, Told]], classes: Sequence[str]) -> Told:

@@ -64,8 +64,9 @@ def read_table(path: str, root: str, found: Found, named: tuple[str, str]) -> So
 def tables_of(names: Sequence[str], root: str, found: Found, named: tuple[str, str]) -> tuple[list[SoundRecords], str]:
     """The tables that speak for a folder of files `names`, and what one lacks that nearly does, else "".
 
-    One near the top that names sounds: rather one called train (or in a folder called so) than another, one that a contest shows as an example
-    of an answer last of all, else the one that names most. Beside one called train, those called valid and test.
+    One near the top that names sounds: rather one called train, or in a folder called so, than another, one that a
+    contest shows as an example of an answer last of all, else the one that names most. Beside one called train, those
+    called valid and test.
     """
     ranked: list[tuple[tuple[bool, bool, int, int, str], SoundRecords]] = []
     lacking = ""

@@ -24,7 +24,7 @@ from matinee.core.task import Origin
 from matinee.media.picture_listing import digest, sift
 from matinee.media.sound_inputs import hear_many
 from matinee.media.sound_serving import sha256_of
-from matinee.media.sounds import EXTENSIONS, SoundError
+from matinee.media.sounds import SoundError
 from matinee.media.speech_frames import frames_of
 from matinee.media.speech_table import LONGEST_FILE, SpeechTable, utterance_digest
 from matinee.media.symbols import Symbols
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 NEAR: Final = 0.99
 """Cosine of two thumbnails of spectra from which on they are copies."""
+TOGETHER: Final = 3600.0
+"""Seconds, at most, of recordings that are heard together, each taken for as long as the longest."""
 _SHOWN: Final = 40  # letters that a line of the ledger shows
 
 
@@ -176,8 +178,14 @@ def encoded(raws: Sequence[Any], rate: int, channels: int) -> tuple[Tensor, Mapp
 
     if rate:
         heard, wrong = hear_many(raws, (rate, round(LONGEST_FILE * rate)), 1, False)
-        waves = Ragged.of(heard, np.int16).padded(np.arange(len(heard)))
-        return torch.from_numpy(waves).float().div_(32768), wrong
+        longest = max(map(len, heard), default=0)
+        if longest * len(heard) > TOGETHER * rate and len(heard) > 1:
+            minutes = longest / rate / 60
+            raise DataError(f"a recording of {minutes:,.0f} min is too long to be heard with {len(heard) - 1} others")
+        waves = torch.zeros(len(heard), longest)
+        for wave, samples in zip(waves, heard, strict=True):
+            wave.numpy()[: len(samples)] = samples
+        return waves.div_(32768), wrong
     found: list[Array] = []
     errors: dict[int, DataError] = {}
     for place, raw in enumerate(raws):
@@ -189,21 +197,19 @@ def encoded(raws: Sequence[Any], rate: int, channels: int) -> tuple[Tensor, Mapp
     return torch.from_numpy(frames.padded(np.arange(len(found)))), errors
 
 
-def list_recordings(places: Sequence[Path], sounds: bool) -> Listed:
-    """The recordings that FILE... | FOLDER arguments mean: files as they are, of folders all below, in order.
+def list_frames(places: Sequence[str]) -> Listed:
+    """The files of frames that FILE... | FOLDER arguments mean: files as they are, of folders all below, in order.
 
     Raises DataError where a folder cannot be read or has none.
     """
-    wanted = EXTENSIONS if sounds else frozenset(FRAMES)
     found: dict[str, None] = {}
     others: list[Entry] = []
-    for place in places:
+    for place in map(Path, places):
         if not place.is_dir():
             found[str(place)] = None
             continue
-        names = sorted(sift(walk(str(place)).names, others, wanted, "recording"), key=natural)
+        names = sorted(sift(walk(str(place)).names, others, frozenset(FRAMES), "file of frames"), key=natural)
         if not names:
-            kinds = "sounds" if sounds else "files of frames (.mfc, .npy)"
-            raise DataError(f"{printable(str(place))}: there are no {kinds} in this folder.")
+            raise DataError(f"{printable(str(place))}: there are no files of frames (.mfc, .npy) in this folder.")
         found.update((str(place / name), None) for name in names)
     return Listed(found, others)

@@ -9,13 +9,21 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from matinee.core.examples import Array
-from matinee.core.pieces import Gallery, Picture, Sound
+from matinee.core.pieces import Gallery, Picture, Piece, Sound
 from matinee.media.spectrograms import drawn
 
 WIDE: Final = (400, 1100)  # pixels of a picture, at least and at most
 PER_SECOND: Final = 130  # pixels of a second, where that fits
 TALL: Final = 96  # pixels of the spectrum
 LINE: Final = 15  # pixels of a line of words
+
+
+def heard_pieces(
+    given: Sequence[Array], rate: int, spectra: Sequence[Array], answers: Sequence[Mapping[str, Any]], frame: float
+) -> list[Piece]:
+    """`heard_piece` of several. frame: seconds of one frame of the spectra."""
+    every = zip(given, spectra, answers, strict=True)
+    return [heard_piece(one, rate, spectrum, answer, spectrum.shape[1] * frame) for one, spectrum, answer in every]
 
 
 def heard_piece(given: Array, rate: int, spectrum: Array, answer: Mapping[str, Any], seconds: float) -> Sound | Gallery:

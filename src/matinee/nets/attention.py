@@ -22,7 +22,7 @@ def positions(first: int, count: int, width: int, device: torch.device) -> Tenso
     return torch.stack((angles.sin(), angles.cos()), -1).flatten(1)[:, :width]
 
 
-def _found(query: Tensor, keys: Tensor, contents: Tensor, seen: Tensor | None, causal: bool) -> Tensor:
+def attended(query: Tensor, keys: Tensor, contents: Tensor, seen: Tensor | None = None, causal: bool = False) -> Tensor:
     """Scaled dot-product attention; on a processor written out, where the fused one takes ten times as long to learn.
 
     (That was measured for lengths of 15 to 500 in bfloat16 and float32: docs/tasks/translation.md.)
@@ -64,13 +64,13 @@ class Attention(nn.Module):
         self, values: Tensor, keys: Tensor, contents: Tensor, seen: Tensor | None = None, causal: bool = False
     ) -> Tensor:
         """What `values` (batch, length, width) find. seen: bool (batch, 1, 1, keys), what may be looked at."""
-        return self._told(_found(self.asked(values), keys, contents, seen, causal))
+        return self._told(attended(self.asked(values), keys, contents, seen, causal))
 
     def within(self, values: Tensor, seen: Tensor | None = None, causal: bool = False) -> Tensor:
         """What `values` (batch, length, width) find in themselves: as `forward`, in one multiplication."""
         weight, bias = (torch.cat(pair) for pair in zip(self.ask.parameters(), self.offer.parameters(), strict=True))
         three = linear(values, weight, bias).view(*values.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        return self._told(_found(three[0], three[1], three[2], seen, causal))
+        return self._told(attended(three[0], three[1], three[2], seen, causal))
 
     def _told(self, found: Tensor) -> Tensor:
         out: Tensor = self.out(found.transpose(1, 2).flatten(2))

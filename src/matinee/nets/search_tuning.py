@@ -7,10 +7,14 @@ from dataclasses import replace
 from difflib import SequenceMatcher
 from typing import Final
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from matinee.core.examples import Array
 from matinee.core.scripts import units
+from matinee.nets.heard import Heard
+from matinee.nets.ngram_language import Language
+from matinee.nets.speech import SpeechNetwork
 from matinee.nets.transcribing import USUAL, Search, Speaks, agreement, n_best
 from matinee.nets.transcript_times import Laid, marks_of, over, spelled, word_spans
 
@@ -21,6 +25,17 @@ MOST_FRAMES: Final = 10_000
 """Of the examples that are looked at, so that the look is a matter of seconds."""
 BEAMS: Final = 8
 """While the weight and the bonus are chosen, at most."""
+
+
+@torch.no_grad()
+def tune(
+    network: nn.Module, heard: Heard, references: Sequence[str], symbols: Sequence[str], language: str, beams: int
+) -> None:
+    """Let a network that has learned keep the search that is best on these examples (`tuned`)."""
+    if isinstance(network, SpeechNetwork) and len(heard.lengths):
+        known = Language.of(language) if language else None
+        found = tuned(heard.log_probs, heard.lengths, references, symbols, known, beams)
+        network.search.copy_(torch.tensor(found.numbers()))
 
 
 def tuned(

@@ -7,15 +7,16 @@ blank of connectionist temporal classification (Graves et al., 2006). Its parts 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import ctc_loss, glu, pad, scaled_dot_product_attention, silu
+from torch.nn.functional import ctc_loss, glu, pad, silu
 
 from matinee.core.errors import SettingsError
+from matinee.nets.attention import attended
 from matinee.nets.dropping import dropped
 from matinee.nets.heard import BLANK, Heard, unsearched
 from matinee.nets.ngram_language import Language
@@ -37,7 +38,6 @@ SHORT: Final = (
     5  # those that it sees where the network hears no more than what is around: 0.35 s before and behind, in "s"
 )
 CONTEXT: Final = 11  # frames that the linear network sees at once
-AT_ONCE: Final = 1920.0  # seconds that go through the network together where nothing is learned
 QUIET: Final = -30.0  # logarithm of the probability of a symbol that is out of the question
 
 
@@ -186,7 +186,7 @@ class Layer(nn.Module):
     def _attended(self, values: Tensor, there: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
         asked = self.ask(values).unflatten(2, (3, self.heads, self.width)).permute(2, 0, 3, 1, 4)
         query, key = turned(asked[0], turns), turned(asked[1], turns)
-        found = scaled_dot_product_attention(query, key, asked[2], attn_mask=there[:, None, None])
+        found = attended(query, key, asked[2], there[:, None, None])
         answer: Tensor = self.answer(found.transpose(1, 2).flatten(2))
         return answer
 
@@ -249,28 +249,25 @@ def surprise(heard: Heard, target: Tensor, usual: float) -> Tensor:
 
 
 @torch.no_grad()
-def fit(network: nn.Module, inputs: Tensor) -> None:
+def fit(network: nn.Module, batches: Iterable[Tensor]) -> None:
     """Sets the deviation of each band by training recordings; networks without a front stay as they are."""
     if isinstance(network, SpeechNetwork):
-        values, lengths = network.front.levelled(inputs)
-        total = values.square().sum((0, 2)) / lengths.sum().clamp(min=1)
-        network.front.deviation.copy_(total.sqrt().clamp(min=1e-3)[:, None])
+        total, frames = torch.zeros_like(network.front.deviation[:, 0]), 0
+        for inputs in batches:
+            values, lengths = network.front.levelled(inputs)
+            total, frames = total + values.square().sum((0, 2)), frames + int(lengths.sum())
+        network.front.deviation.copy_((total / max(1, frames)).sqrt().clamp(min=1e-3)[:, None])
 
 
 def in_parts(network: nn.Module, inputs: Tensor, second: float) -> Heard:
-    """What the network hears in a batch, some recordings at a time, and long ones in pieces.
+    """What the network hears in a batch; where there are long recordings in it, one by one, and those in pieces.
 
     second: rows of the input in one. Answers do not depend on what is heard together.
     """
-    if not isinstance(network, SpeechNetwork):
+    if not isinstance(network, SpeechNetwork) or inputs.shape[1] <= LONGEST * second:
         told: Heard = network(inputs)
         return told
-    if inputs.shape[1] > LONGEST * second:
-        parts = [_one(network, inputs[place : place + 1], second) for place in range(len(inputs))]
-    else:
-        most = max(1, int(AT_ONCE * second) // max(1, inputs.shape[1]))
-        parts = [network(some) for some in torch.split(inputs, most)]
-    found: Heard = joined(parts) if len(parts) > 1 else parts[0]
+    found: Heard = joined([_one(network, each[None], second) for each in inputs])
     return found
 
 

@@ -20,6 +20,7 @@ RANGE: Final = 18.4
 """Nepers of power, 80 dB: what is quieter than the loudest moment of a recording by more is taken for silence."""
 STRETCHES: Final = 2  # of bands that are hidden
 SIDE: Final = 32  # moments and bands of a thumbnail, at most
+AT_ONCE: Final = 60.0  # seconds of sound whose spectra are computed together: their lines take ten times its room
 WIDEST: Final = 25  # frames that one hidden moment has at most: a quarter of a second, hardly a word
 
 
@@ -95,7 +96,8 @@ class Front(nn.Module):
         if self.shape.rate:
             lengths = ends(inputs)
             inputs = inputs[:, : int(lengths.max())]
-            values = self.spectra(inputs)
+            some = max(1, int(AT_ONCE * self.shape.rate) // inputs.shape[1])
+            values = torch.cat([self.spectra(part) for part in torch.split(inputs, some)])
             values = (values - values.amax((1, 2), keepdim=True)).clamp_min(-RANGE)
             return values, torch.div(lengths, self.shape.hop, rounding_mode="floor") + 1
         lengths = ends(inputs.abs().sum(2))

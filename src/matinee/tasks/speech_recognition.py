@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -19,7 +18,9 @@ from matinee.core.pieces import Piece
 from matinee.core.progress import Progress
 from matinee.core.settings import answering, setting
 from matinee.core.task import Batch, Data, Task
-from matinee.media import speech_columns
+from matinee.media import speech_columns, speech_windows
+from matinee.media.film_timeline import gathered
+from matinee.media.sound_inputs import list_sounds
 from matinee.media.speech_table import SpeechRequest, read_speech
 from matinee.media.speech_toy import LETTERS, spelled_tones
 from matinee.media.symbols import Symbols
@@ -41,7 +42,8 @@ NETWORKS = {
     "always": (),
 }
 FEW = 2.0  # hours of speech that the small network is large enough for
-AT_ONCE = 32  # recordings whose thumbnails are made together
+TOGETHER = 600.0  # seconds of speech, at most, that go through the network together where nothing is learned
+LEARNED = 480.0  # and where something is
 SCARCE = 0.2  # hours of speech of which a network that hears all at once would learn the order of the words
 STRIDE = 4  # frames of a recording that one of an answer stands for
 
@@ -206,7 +208,7 @@ class SpeechRecognition(Task):
 
     def advice(self, examples: int) -> dict[str, Any]:
         """AdamW with a cosine that is warmed up, for as many steps as the network needs."""
-        batch = 4 if examples < 100 else 8 if examples < 400 else 16
+        batch = max(1, min(4 if examples < 100 else 8 if examples < 400 else 16, int(LEARNED / self.longest)))
         steps = 600 if self.network == "linear" else 1000 if examples < 400 else 6000
         rate = 3e-3 if self.network == "linear" else 1.5e-3
         return {
@@ -231,14 +233,17 @@ class SpeechRecognition(Task):
         """The deviation of each band over training recordings."""
         from matinee.nets.speech import fit, settle
 
-        chosen = np.sort(np.random.default_rng(0).permutation(len(examples))[:256])
-        column = self.collate(examples.gather(chosen)).inputs
-        fit(network, column.to(next(network.parameters()).device))
+        chosen, device = np.random.default_rng(0).permutation(len(examples))[:256], next(network.parameters()).device
+        chosen = chosen[np.argsort(self.lengths(examples)[chosen], kind="stable")]
+        some = (chosen[first : first + self.at_once()] for first in range(0, len(chosen), self.at_once()))
+        fit(network, (self.collate(examples.gather(rows)).inputs.to(device) for rows in some))
         settle(network, not self.validated)
 
     def at_once(self) -> int:
-        """Half an hour of the longest recordings, at most."""
-        return max(1, int(1800 / self.longest))
+        """Ten minutes of the longest recordings, at most."""
+        from matinee.nets.speech_chunks import LONGEST
+
+        return max(1, int(TOGETHER / max(self.longest, LONGEST)))
 
     def lengths(self, examples: Examples) -> Array:
         """By samples or frames."""
@@ -253,12 +258,11 @@ class SpeechRecognition(Task):
         """Sounds with noise; how fast and high voices are is varied where the network sees it, in the spectra."""
         if not self.noise or not self.rate:
             return batch
-        import torch
-
         from matinee.media.sound_augment import SoundPolicy, augment, lengths_of
+        from matinee.nets.speech_front import within
 
         waves, policy = batch.inputs, SoundPolicy(place=False, noise=self.noise)
-        there = torch.arange(waves.shape[1], device=waves.device) < lengths_of(waves)[:, None]
+        there = within(lengths_of(waves), waves.shape[1])
         return Batch(augment(waves, waves.shape[1], policy, moment) * there, batch.targets, batch.rows)
 
     def forward(self, network: nn.Module, batch: Batch) -> Any:
@@ -280,19 +284,11 @@ class SpeechRecognition(Task):
 
     def calibrate(self, network: nn.Module, outputs: Any, targets: Any) -> None:
         """It has learned: how much likely words count is chosen by the word error rate of validation recordings."""
-        import torch
-
         from matinee.media.text_scores import told_texts
-        from matinee.nets.ngram_language import Language
-        from matinee.nets.search_tuning import tuned
-        from matinee.nets.speech import SpeechNetwork
+        from matinee.nets.search_tuning import tune
 
-        if isinstance(network, SpeechNetwork) and len(outputs.lengths):
-            texts = [each[0] for each in told_texts(targets["reference"])]
-            language = Language.of(self.language) if self.language else None
-            found = tuned(outputs.log_probs, outputs.lengths, texts, self.symbols, language, self.beams)
-            with torch.no_grad():
-                network.search.copy_(torch.tensor(found.numbers()))
+        texts = [each[0] for each in told_texts(targets["reference"])]
+        tune(network, outputs, texts, self.symbols, self.language, self.beams)
 
     # -- scores and answers
 
@@ -307,8 +303,8 @@ class SpeechRecognition(Task):
         from matinee.nets.speech_front import prints_of
 
         found = [np.zeros((0, 1), np.float32)]
-        for first in range(0, len(examples), AT_ONCE):
-            some = examples.gather(np.arange(first, min(first + AT_ONCE, len(examples))))
+        for first in range(0, len(examples), self.at_once()):
+            some = examples.gather(np.arange(first, min(first + self.at_once(), len(examples))))
             found.append(prints_of(self.collate(some).inputs, self.shape).numpy())
         return np.concatenate(found[1:] or found), speech_columns.NEAR
 
@@ -383,16 +379,21 @@ class SpeechRecognition(Task):
         return self._drawn(batch.inputs, [{**answer, "truth": truth} for answer, truth in told])
 
     def _drawn(self, inputs: Tensor, answers: Sequence[Mapping[str, Any]]) -> list[Piece]:
-        from matinee.media.speech_pictures import heard_piece
+        from matinee.media.speech_pictures import heard_pieces
         from matinee.nets.speech_front import spectra_of
 
-        spectra, lengths = spectra_of(inputs, self.shape)
-        drawn: list[Piece] = []
-        for place, (answer, frames) in enumerate(zip(answers, lengths.tolist(), strict=True)):
-            given, spectrum = inputs[place].cpu().numpy(), spectra[place, :, :frames].numpy()
-            drawn.append(heard_piece(given, self.rate, spectrum, answer, frames * self.step / STRIDE))
-        return drawn
+        whole, lengths = spectra_of(inputs, self.shape)
+        spectra = [values[:, :frames].numpy() for values, frames in zip(whole, lengths.tolist(), strict=True)]
+        return heard_pieces(list(inputs.cpu().numpy()), self.rate, spectra, answers, self.step / STRIDE)
 
     def inputs(self, places: Sequence[str]) -> Iterable[Any]:
-        """Files as they are, folders as the recordings in them."""
-        return speech_columns.list_recordings([Path(place) for place in places], self.rate > 0)
+        """Files as they are, long ones in windows that overlap; folders as the recordings in them."""
+        from matinee.nets.speech_chunks import LONGEST
+
+        return list_sounds(places, LONGEST, speech_windows.OVERLAP) if self.rate else speech_columns.list_frames(places)
+
+    def follow(
+        self, told: Iterator[tuple[Any, dict[str, Any] | DataError]]
+    ) -> Iterator[tuple[Any, dict[str, Any] | DataError]]:
+        """What was heard in the windows of a long recording, as one text."""
+        return gathered(told, speech_windows.transcript)
