@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from matinee.core.errors import DataError
-from matinee.media.film_timeline import Window, windows
 from matinee.media.sounds import SoundError
 from matinee.media.speech_windows import transcript
+from matinee.media.timelines import Window, windows
 
 
 def heard(said: list[tuple[str, float, float]], window: Window, blank: str = " ") -> dict[str, Any]:

@@ -15,11 +15,11 @@ import numpy as np
 from matinee.core.errors import DataError
 from matinee.core.ledger import Entry, Listed
 from matinee.media.film_decoding import LOOK, FilmJob, decode_films, looks
-from matinee.media.film_timeline import windows
 from matinee.media.films import ANIMATIONS, EXTENSIONS, STILLS, Sight, decode_frames
 from matinee.media.picture_listing import sift
 from matinee.media.pictures import PictureError, Pixels
 from matinee.media.stretches import cut
+from matinee.media.timelines import windows
 from matinee.media.walking import natural, printable, walk
 
 Raw = str | Path | bytes | np.ndarray[Any, Any]
@@ -76,7 +76,7 @@ def list_plain(places: Sequence[str | Path], sight: Sight, overlap: float) -> Li
 
     Of a folder: all films below it, or, where there is none, each folder with pictures as a film. A film, or a stretch
     of one, that is more than twice as long as those that were learned from stands as windows that overlap
-    (media/film_timeline.py). Raises DataError where a folder cannot be read or has no films.
+    (media/timelines.py). Raises DataError where a folder cannot be read or has no films.
     """
     found: dict[str, None] = {}
     others: list[Entry] = []

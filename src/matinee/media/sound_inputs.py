@@ -15,12 +15,12 @@ import numpy as np
 from matinee.core.errors import DataError
 from matinee.core.ledger import Entry, Listed
 from matinee.media.decoding import worker_count
-from matinee.media.film_timeline import Window, windows
 from matinee.media.picture_listing import sift
 from matinee.media.sound_decoding import hear_windows, look
 from matinee.media.sound_serving import Source
 from matinee.media.sounds import EXTENSIONS, SHORTEST, Samples, SoundError, excerpts, is_silent
 from matinee.media.stretches import cut
+from matinee.media.timelines import Window, windows
 from matinee.media.walking import natural, printable, walk
 
 TOGETHER: Final = 300.0  # seconds of a long recording that are decoded at once, for all windows in them
@@ -55,7 +55,7 @@ def _neighbours(raws: Sequence[Any]) -> list[list[int]]:
 
     def which(place: int) -> object:
         raw = raws[place]
-        return (raw.film, int(raw.start // TOGETHER)) if isinstance(raw, Window) else place
+        return (raw.recording, int(raw.start // TOGETHER)) if isinstance(raw, Window) else place
 
     return [list(places) for _, places in groupby(range(len(raws)), which)]
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from matinee.core.errors import DataError
 from matinee.core.scripts import stands_alone
-from matinee.media.film_timeline import Told, Window
+from matinee.media.timelines import Told, Window
 
 OVERLAP: Final = 0.2
 """Share of a window that the next one hears again."""

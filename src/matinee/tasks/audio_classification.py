@@ -21,10 +21,10 @@ from matinee.core.settings import answering, setting
 from matinee.core.splits import Splits, divide, remembered
 from matinee.core.task import Batch, Data, Task
 from matinee.media import sound_changes, sound_inputs, sound_table, spectrograms
-from matinee.media.film_timeline import labels_of_moments, subtitles, timelines
 from matinee.media.sound_listing import Wanted, fits
 from matinee.media.sound_toy import tones
 from matinee.media.sounds import EXTENSIONS
+from matinee.media.timelines import labels_of_moments, subtitles, timelines
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -19,11 +19,11 @@ from matinee.core.progress import Progress
 from matinee.core.settings import answering, setting
 from matinee.core.task import Batch, Data, Task
 from matinee.media import speech_columns, speech_windows
-from matinee.media.film_timeline import gathered
 from matinee.media.sound_inputs import list_sounds
 from matinee.media.speech_table import SpeechRequest, read_speech
 from matinee.media.speech_toy import LETTERS, spelled_tones
 from matinee.media.symbols import Symbols
+from matinee.media.timelines import gathered
 from matinee.media.transcript_scores import normalised
 from matinee.media.transcripts import Asked, fits, listed
 

@@ -24,10 +24,10 @@ from matinee.core.splits import Splits, divide, equal_rows, remembered
 from matinee.core.task import Batch, Data, Task
 from matinee.media import film_inputs, film_table
 from matinee.media.film_reel import RATE
-from matinee.media.film_timeline import subtitles, timelines
 from matinee.media.films import EXTENSIONS, Sight
 from matinee.media.picture_table import PictureRequest
 from matinee.media.thumbnails import thumbnail_prints
+from matinee.media.timelines import subtitles, timelines
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -1,4 +1,4 @@
-"""Long films, seen in windows that overlap: what each window answers becomes one timeline of events, and subtitles."""
+"""Long films and sounds, seen in windows that overlap: their answers become one timeline of events, and subtitles."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ import numpy as np
 from matinee.core.errors import DataError
 from matinee.media.stretches import stretch_name
 
-LONG: Final = 2.0  # a film of more than so many windows is answered window by window
+LONG: Final = 2.0  # a recording of more than so many windows is answered window by window
 
 Told = dict[str, Any] | DataError
 Shares = np.ndarray[Any, np.dtype[np.float64]]
 
 
 class Window(str):
-    """A stretch of a long film, as a raw: `film.mp4#t=0,4`.
+    """A stretch of a long recording, as a raw: `film.mp4#t=0,4`.
 
-    film: the name that was asked about. start, end: seconds. last: whether the film has no further window.
+    recording: the name that was asked about. start, end: seconds. last: whether it has no further window.
     """
 
-    __slots__ = ("end", "film", "last", "start")
-    film: str
+    __slots__ = ("end", "last", "recording", "start")
+    recording: str
     start: float
     end: float
     last: bool
 
 
 def windows(name: str, path: str, stretch: tuple[float, float], length: float, overlap: float) -> list[str]:
-    """The windows of a film that was asked about as `name`, each `length` seconds long; a short film stays one name.
+    """The windows of a recording that was asked about as `name`, each `length` seconds long; a short one stays that.
 
     stretch: from where to where in seconds it is to be seen. overlap: the share of a window, at least, that the next
     one sees again. They begin and end where the stretch does.
@@ -45,7 +45,7 @@ def windows(name: str, path: str, stretch: tuple[float, float], length: float, o
     found: list[str] = []
     for number, first in enumerate(np.linspace(start, end - length, count).tolist()):
         window = Window(stretch_name(path, first, first + length))
-        window.film, window.start, window.end = name, round(first, 3), round(first + length, 3)
+        window.recording, window.start, window.end = name, round(first, 3), round(first + length, 3)
         window.last = number == count - 1
         found.append(window)
     return found
@@ -54,34 +54,34 @@ def windows(name: str, path: str, stretch: tuple[float, float], length: float, o
 def gathered(
     told: Iterator[tuple[Any, Told]], whole: Callable[[Sequence[tuple[Window, Told]]], Told]
 ) -> Iterator[tuple[Any, Told]]:
-    """Answers as they come; of those for the windows of a film `whole` makes one, once the last has come."""
-    film: list[tuple[Window, Told]] = []
+    """Answers as they come; of those for the windows of a recording `whole` makes one, once the last has come."""
+    parts: list[tuple[Window, Told]] = []
     for raw, answer in told:
         if not isinstance(raw, Window):
             yield raw, answer
             continue
-        film.append((raw, answer))
+        parts.append((raw, answer))
         if raw.last:
-            yield raw.film, whole(film)
-            film = []
+            yield raw.recording, whole(parts)
+            parts = []
 
 
 def timelines(told: Iterator[tuple[Any, Told]], classes: Sequence[str]) -> Iterator[tuple[Any, Told]]:
-    """Answers as they come; those for the windows of a film as one timeline of events."""
-    return gathered(told, lambda film: _timeline(film, classes))
+    """Answers as they come; those for the windows of a recording as one timeline of events."""
+    return gathered(told, lambda parts: _timeline(parts, classes))
 
 
-def _timeline(film: Sequence[tuple[Window, Told]], classes: Sequence[str]) -> Told:
-    """The answer for a film: the mean over time, and its events.
+def _timeline(parts: Sequence[tuple[Window, Told]], classes: Sequence[str]) -> Told:
+    """The answer for a recording: the mean over time, and its events.
 
     At every moment the windows that see it are averaged (as clips of a film are); neighbours with the same answer are
     one event. What no window could see is an event with an error.
     """
-    edges = np.unique([edge for window, _ in film for edge in (window.start, window.end)])
+    edges = np.unique([edge for window, _ in parts for edge in (window.start, window.end)])
     sums, seen = np.zeros((len(edges) - 1, len(classes))), np.zeros(len(edges) - 1)
     errors: dict[int, DataError] = {}
     place = {name: number for number, name in enumerate(classes)}
-    for window, answer in film:
+    for window, answer in parts:
         first, last = np.searchsorted(edges, (window.start, window.end)).tolist()
         if isinstance(answer, DataError):
             errors.update(dict.fromkeys(range(first, last), answer))

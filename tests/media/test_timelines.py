@@ -1,11 +1,11 @@
-"""Long films: windows that overlap, and what they answer as one timeline."""
+"""Long recordings: windows that overlap, and what they answer as one timeline."""
 
 from __future__ import annotations
 
 import pytest
 
 from matinee.core.errors import DataError
-from matinee.media.film_timeline import Told, Window, subtitles, timelines, windows
+from matinee.media.timelines import Told, Window, subtitles, timelines, windows
 
 
 def answer(label: str, probability: float = 0.8) -> Told:
