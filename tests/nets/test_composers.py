@@ -67,7 +67,8 @@ def test_the_probabilities_of_all_chords_sum_to_one(name: str, holds: bool) -> N
     # What is drawn by evenly spread chance comes as often as it is likely.
     count = 4000
     chance = torch.from_numpy(np.random.default_rng(0).random((count, KEYS + 1), dtype=np.float32))
-    asked = Asked(torch.ones(count, KEYS * shape.states, dtype=torch.bool), torch.zeros(count, KEYS).bool(), chance)
+    free, must = torch.ones(count, KEYS * shape.states).bool(), torch.zeros(count, KEYS).bool()
+    asked = Asked(free, must, must[:, 0], chance)
     with torch.no_grad():
         drawn = head.drawn(state[:1].expand(count, -1), asked)[0][:, list(USED)] - SILENT
     codes = (drawn * (1 + shape.states) ** torch.arange(len(USED) - 1, -1, -1)).sum(1)
@@ -206,3 +207,18 @@ def test_echoes_are_what_followed_the_longest_context_the_last_time() -> None:
                     level, follower = number + 1, frames[row, ends[-1]]
             assert torch.equal(told[row, frame, :6], follower) and told[row, frame, 6 + level] == 1
     assert told[:, :, -1].sum() >= 3 * 3 and told[:, 0, 6:].tolist() == [[1, 0, 0, 0, 0]] * 3
+
+
+@pytest.mark.parametrize("joint", [True, False])
+def test_who_would_write_silence_still_begins_with_a_note(joint: bool) -> None:
+    torch.manual_seed(0)
+    network = Composer("recurrent", RollShape(True, 4, joint, size="s")).eval()
+    with torch.no_grad():
+        bias = network.head.say.bias  # type: ignore[union-attr]
+        bias.fill_(-30)  # type: ignore[operator]
+        bias[0] = 30 if joint else -30  # type: ignore[operator, index]
+    cells = torch.full((3, 5, KEYS), OPEN, dtype=torch.uint8)
+    cells[1, [0, -1], :40], cells[1, [0, -1], 41:] = SILENT, SILENT  # a key, and so the tonic at both ends
+    cells[2, 0], cells[2, 0, 50] = SILENT, STRUCK
+    sounding = (composed(network, cells, Manner(ways=4)) > SILENT).sum(2)
+    assert sounding.tolist() == [[1, 0, 0, 0, 0], [1, 0, 0, 0, 1], [1, 0, 0, 0, 0]]

@@ -25,7 +25,7 @@ KEYS: Final = 88
 SILENT, STRUCK, HELD, OPEN = 1, 2, 3, 4
 SIZES: Final = {"s": (64, 1), "m": (256, 2), "l": (512, 3)}
 """Units and layers of a body."""
-BEATS: Final = (1, 2, 3, 4)  # quarter notes after which the clocks that a network sees begin again
+BEATS: Final = (1, 2, 3, 4, 6, 8)  # quarter notes after which the clocks that a network sees begin again
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,9 @@ class Head(nn.Module):
         self.believe = nn.Linear(units, 1)
 
     def parted(self, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What a body made, what a repeat would bring, bool (frames, sounds), and 1 where it would bring any (frames, 1)."""
-        sounds = KEYS * self.shape.states
-        made, told, _ = states.split([states.shape[-1] - sounds - LEVELS, sounds, LEVELS], -1)
-        return made, told > 0, 1 - states[..., -LEVELS : 1 - LEVELS]
+        """What a body made, what a repeat would bring, bool (frames, sounds), 0 or 1 (frames, 1): is there any."""
+        sounds = KEYS * self.shape.states + LEVELS
+        return states[..., :-sounds], states[..., -sounds:-LEVELS] > 0, 1 - states[..., -LEVELS : 1 - LEVELS]
 
     @abstractmethod
     def surprise(self, states: Tensor, cells: Tensor) -> Tensor:
@@ -89,13 +88,15 @@ class Head(nn.Module):
 class Asked:
     """What a drawn frame has to be like.
 
-    free: which of the sounds (batch, 88 * states) are allowed; must: which of the keys (batch, 88) have to sound.
+    free: which of the sounds (batch, 88 * states) are allowed; must: which of the keys (batch, 88) have to sound;
+    some: where anything has to (batch,), if it is allowed.
     chance: numbers from 0 up to 1, (batch, at least 89): place i is for the i-th decision. temperature: below 1 the
     likely becomes likelier; nucleus: share of the likeliest that is drawn from.
     """
 
     free: Tensor
     must: Tensor
+    some: Tensor
     chance: Tensor
     temperature: float = 1.0
     nucleus: float = 1.0
@@ -116,7 +117,7 @@ class Independent(Head):
 
     def _logits(self, states: Tensor) -> Tensor:
         made, told, there = self.parted(states)
-        said = self.say(made).float() + torch.where(told, 1, -1) * there * self.believe(made).float()
+        said: Tensor = self.say(made).float() + torch.where(told, 1, -1) * there * self.believe(made).float()
         return said.view(*said.shape[:-1], self.shape.states, KEYS)
 
     def surprise(self, states: Tensor, cells: Tensor) -> Tensor:
@@ -145,7 +146,12 @@ def drawn_keys(logits: Tensor, asked: Asked) -> tuple[Tensor, Tensor]:
     shares = pad(logits, (0, 0, 1, 0)).softmax(1) * allowed
     mass = shares.sum(1, keepdim=True).clamp(min=1e-30)
     passed = (shares / mass).cumsum(1)[:, :-1] <= asked.chance[:, None, :KEYS]
-    return SILENT + passed.sum(1), mass.log().sum((1, 2))
+    drawn = SILENT + passed.sum(1)
+    likeliest = shares[:, 1:].flatten(1).max(1)
+    owed = asked.some & (drawn == SILENT).all(1) & (likeliest[0] > 0)
+    key, state = likeliest[1] % KEYS, torch.div(likeliest[1], KEYS, rounding_mode="floor")
+    note = torch.where(owed, STRUCK + state, SILENT)
+    return drawn.scatter_reduce(1, key[:, None], note[:, None], "amax"), mass.log().sum((1, 2))
 
 
 class Joint(Head):
@@ -215,7 +221,8 @@ class Joint(Head):
             fits = (places >= highest[:, None]).repeat(1, self.shape.states) & asked.free
             full = turn >= self.shape.most - owed.sum(1)  # no room but for what must still come
             fits &= ~full[:, None] | owed.repeat(1, self.shape.states)
-            allowed = torch.cat([highest[:, None] < 0, fits], 1) & self._below(lowest)
+            may_end = (highest < 0) & ~(asked.some & (lowest == KEYS))
+            allowed = torch.cat([may_end[:, None], fits], 1) & self._below(lowest)
             allowed[:, 0] |= ~allowed.any(1)
             below = logits.masked_fill(~self._below(lowest), -torch.inf)
             logits = logits.masked_fill(~allowed, -torch.inf)
@@ -288,7 +295,7 @@ class Composer(nn.Module):
         return cells, nats.new_zeros(there.shape).masked_scatter(there, nats)
 
     def _times(self, frames: Tensor) -> Tensor:
-        """Where in a quarter, and in two, three and four of them, frames (n,) are: (n, units).
+        """Where in a quarter, and in two, three, four, six and eight of them, frames (n,) are: (n, units).
 
         Nothing says where a bar begins or how long it is; what has been heard does, and then the clocks keep count.
         """

@@ -41,7 +41,7 @@ def echoes(sounds: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Heard:
-    """What `echo` keeps: sounds uint8 (batch, frames, sounds), numbers of the last frames, contexts (batch, frames, 4)."""
+    """What `echo` keeps: sounds uint8 (batch, frames, sounds), the last numbers, contexts (batch, frames, 4)."""
 
     sounds: Tensor
     numbers: Tensor
@@ -53,7 +53,7 @@ class Heard:
 
 
 def echo(frame: Tensor, heard: Heard | None) -> tuple[Tensor, Heard]:
-    """As `echoes`, of the one frame (batch, sounds + 5) that comes after this one (batch, sounds); and what was heard."""
+    """As `echoes`, of the frame (batch, sounds + 5) that comes after this one (batch, sounds); and what was heard."""
     sounds, number = frame[:, None].to(torch.uint8), _numbers(frame[:, None])
     if heard is None:
         heard = Heard(sounds[:, :0], number[:, :0], number.new_zeros(len(frame), 1, len(CONTEXTS)))
@@ -83,7 +83,7 @@ def _numbers(sounds: Tensor) -> Tensor:
 
 
 def _contexts(numbers: Tensor) -> Tensor:
-    """Of frames (batch, frames): a number for the 2, 4, 8 and 16 before each and before one more, (.., frames + 1, 4)."""
+    """Of frames (batch, frames): a number for the 2, 4, 8, 16 before each and one more (batch, frames + 1, 4)."""
     found, last = [], pad(numbers, (1, 0))
     for length in CONTEXTS:
         half = length // 2
