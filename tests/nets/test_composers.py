@@ -22,8 +22,10 @@ from matinee.nets.composers import (
     RollShape,
     build,
     pick,
+    sounds,
 )
 from matinee.nets.composing import Manner, begin_with, composed, scored, transposed
+from matinee.nets.echoes import CONTEXTS, LEVELS, echo, echoes
 
 USED = (40, 44, 47, 50)
 
@@ -57,15 +59,18 @@ def test_the_probabilities_of_all_chords_sum_to_one(name: str, holds: bool) -> N
     chords = list(itertools.product(range(1 + shape.states), repeat=len(USED)))
     cells = torch.full((len(chords), KEYS), SILENT, dtype=torch.uint8)
     cells[:, list(USED)] = SILENT + torch.tensor(chords, dtype=torch.uint8)
-    state = torch.randn(1, 16).expand(len(chords), 16)
+    told = torch.zeros(KEYS * shape.states + LEVELS)
+    told[[40, 47, KEYS * shape.states + 2]] = 1  # what a repeat would bring
+    state = torch.cat([torch.randn(16), told]).expand(len(chords), -1)
     shares = (-head.surprise(state, cells)).exp()
     assert float(shares.detach().sum()) == pytest.approx(1, abs=1e-4)
     # What is drawn by evenly spread chance comes as often as it is likely.
     count = 4000
     chance = torch.from_numpy(np.random.default_rng(0).random((count, KEYS + 1), dtype=np.float32))
-    asked = Asked(torch.ones(count, KEYS * shape.states, dtype=torch.bool), torch.zeros(count, KEYS).bool(), chance)
+    free, must = torch.ones(count, KEYS * shape.states).bool(), torch.zeros(count, KEYS).bool()
+    asked = Asked(free, must, must[:, 0], chance)
     with torch.no_grad():
-        drawn = head.drawn(state[:1].expand(count, 16), asked)[0][:, list(USED)] - SILENT
+        drawn = head.drawn(state[:1].expand(count, -1), asked)[0][:, list(USED)] - SILENT
     codes = (drawn * (1 + shape.states) ** torch.arange(len(USED) - 1, -1, -1)).sum(1)
     found = torch.bincount(codes, minlength=len(chords)) / count
     assert float((found - shares.detach()).abs().max()) < 0.035
@@ -74,14 +79,14 @@ def test_the_probabilities_of_all_chords_sum_to_one(name: str, holds: bool) -> N
 def test_independent_keys_are_scored_as_published() -> None:
     """The loss of Bai et al. (2018) is the sum of 88 binary cross-entropies of each frame."""
     torch.manual_seed(0)
-    network, cells = Composer("recurrent", RollShape(False, 4, joint=False, size="s")).eval(), pieces()
+    network, cells = Composer("recurrent", RollShape(False, 4, joint=False, size="s")).eval(), pieces().repeat(1, 2, 1)
     states: list[Tensor] = []
     with torch.no_grad():
         nats = network(cells)[1]
         before, past = None, None
         for frame in range(cells.shape[1]):
             state, past = network.step(before, len(cells), past)
-            states.append(network.head.say(state))  # type: ignore[union-attr, operator]
+            states.append(network.head._logits(state)[:, 0])  # type: ignore[union-attr, operator]
             before = cells[:, frame].long()
     logits, truth = torch.stack(states, 1), (cells == STRUCK).float()
     wanted = binary_cross_entropy_with_logits(logits, truth, reduction="none").sum(-1) * (cells[:, :, 0] > 0)
@@ -92,6 +97,8 @@ def test_independent_keys_are_scored_as_published() -> None:
 def test_frame_after_frame_is_as_all_at_once_and_nothing_looks_ahead(name: str) -> None:
     torch.manual_seed(0)
     network, cells = Composer(name, RollShape(True, 8, size="s")).eval(), pieces(holds=True)
+    cells[0, 6:] = cells[0, 1:4]  # it repeats itself
+    assert echoes(sounds(cells, network.shape))[0, 8, -LEVELS:].tolist() == [0, 1, 0, 0, 0]
     with torch.no_grad():
         whole = network(cells)[1]
         assert float(whole[-1, 5:].abs().sum()) == 0  # padding
@@ -181,3 +188,37 @@ def test_ways_to_go_on_follow_what_is_given(name: str) -> None:
     with torch.no_grad():
         few, many = (scored(network, composed(network, some, Manner(ways=ways)))[1].sum() for ways in (1, 16))
     assert many < few
+
+
+def test_echoes_are_what_followed_the_longest_context_the_last_time() -> None:
+    generator = torch.Generator().manual_seed(0)
+    tune = (torch.rand(3, 12, 6, generator=generator) < 0.3).float()
+    frames = torch.cat([tune, tune, tune[:, :7], tune, torch.zeros(3, 4, 6), tune], 1)
+    told, heard = echoes(frames), None
+    for frame in range(1, frames.shape[1]):
+        one, heard = echo(frames[:, frame - 1], heard)
+        assert torch.equal(one, told[:, frame])
+        for row in range(3):
+            level, follower = 0, torch.zeros(6)
+            for number, length in enumerate(CONTEXTS[: 1 + frame // 2]):
+                context = frames[row, max(0, frame - length) : frame]
+                ends = [end for end in range(length, frame) if torch.equal(frames[row, end - length : end], context)]
+                if ends:
+                    level, follower = number + 1, frames[row, ends[-1]]
+            assert torch.equal(told[row, frame, :6], follower) and told[row, frame, 6 + level] == 1
+    assert told[:, :, -1].sum() >= 3 * 3 and told[:, 0, 6:].tolist() == [[1, 0, 0, 0, 0]] * 3
+
+
+@pytest.mark.parametrize("joint", [True, False])
+def test_who_would_write_silence_still_begins_with_a_note(joint: bool) -> None:
+    torch.manual_seed(0)
+    network = Composer("recurrent", RollShape(True, 4, joint, size="s")).eval()
+    with torch.no_grad():
+        bias = network.head.say.bias  # type: ignore[union-attr]
+        bias.fill_(-30)  # type: ignore[operator]
+        bias[0] = 30 if joint else -30  # type: ignore[operator, index]
+    cells = torch.full((3, 5, KEYS), OPEN, dtype=torch.uint8)
+    cells[1, [0, -1], :40], cells[1, [0, -1], 41:] = SILENT, SILENT  # a key, and so the tonic at both ends
+    cells[2, 0], cells[2, 0, 50] = SILENT, STRUCK
+    sounding = (composed(network, cells, Manner(ways=4)) > SILENT).sum(2)
+    assert sounding.tolist() == [[1, 0, 0, 0, 0], [1, 0, 0, 0, 1], [1, 0, 0, 0, 0]]

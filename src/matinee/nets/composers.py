@@ -1,8 +1,8 @@
 """Networks that say how likely each frame of a piano roll is, given those before it.
 
 A piece is cells (batch, frames, 88), int: 0 padding, 1 silent, 2 struck, 3 held, 4 and above open, still to be written
-(media/piano_rolls.py says what they mean). A body reads the frames from left to right; a head tells of the next one
-how likely it is:
+(media/piano_rolls.py says what they mean). A body reads the frames from left to right, and what each would be if the
+piece repeated itself (nets/echoes.py); a head tells of the next one how likely it is:
 
     independent   each key for itself, as the networks do that the field compares on piano rolls
     joint         note after note, from the highest on, each given those above it: an exact likelihood of the chord
@@ -19,12 +19,13 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout, pad, relu
 
 from matinee.nets.composer_bodies import Body, Recurrent, Transformer
+from matinee.nets.echoes import LEVELS, echo, echoes, unheard
 
 KEYS: Final = 88
 SILENT, STRUCK, HELD, OPEN = 1, 2, 3, 4
 SIZES: Final = {"s": (64, 1), "m": (256, 2), "l": (512, 3)}
 """Units and layers of a body."""
-BEATS: Final = (1, 2, 3, 4)  # quarter notes after which the clocks that a network sees begin again
+BEATS: Final = (1, 2, 3, 4, 6, 8)  # quarter notes after which the clocks that a network sees begin again
 
 
 @dataclass(frozen=True)
@@ -56,15 +57,28 @@ def sounds(cells: Tensor, shape: RollShape) -> Tensor:
 
 
 class Head(nn.Module):
-    """How likely frames are, given what a body makes of those before."""
+    """How likely frames are, given what a body makes of those before, and then what a repeat would bring.
+
+    So states are (frames, units + sounds + 5); `parted` takes them apart.
+    """
+
+    def __init__(self, units: int, shape: RollShape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.believe = nn.Linear(units, 1)
+
+    def parted(self, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What a body made, what a repeat would bring, bool (frames, sounds), 0 or 1 (frames, 1): is there any."""
+        sounds = KEYS * self.shape.states + LEVELS
+        return states[..., :-sounds], states[..., -sounds:-LEVELS] > 0, 1 - states[..., -LEVELS : 1 - LEVELS]
 
     @abstractmethod
     def surprise(self, states: Tensor, cells: Tensor) -> Tensor:
-        """Nats (frames,) of the cells (frames, 88), given states (frames, units)."""
+        """Nats (frames,) of the cells (frames, 88), given states."""
 
     @abstractmethod
     def drawn(self, state: Tensor, asked: Asked) -> tuple[Tensor, Tensor]:
-        """Cells (batch, 88) drawn for the next frame, given states (batch, units), and how likely it was to fit.
+        """Cells (batch, 88) drawn for the next frame, given its state, and how likely it was to fit.
 
         That is a logarithm (batch,): of the probability, choice after choice, of all that was allowed.
         """
@@ -74,13 +88,15 @@ class Head(nn.Module):
 class Asked:
     """What a drawn frame has to be like.
 
-    free: which of the sounds (batch, 88 * states) are allowed; must: which of the keys (batch, 88) have to sound.
+    free: which of the sounds (batch, 88 * states) are allowed; must: which of the keys (batch, 88) have to sound;
+    some: where anything has to (batch,), if it is allowed.
     chance: numbers from 0 up to 1, (batch, at least 89): place i is for the i-th decision. temperature: below 1 the
     likely becomes likelier; nucleus: share of the likeliest that is drawn from.
     """
 
     free: Tensor
     must: Tensor
+    some: Tensor
     chance: Tensor
     temperature: float = 1.0
     nucleus: float = 1.0
@@ -90,8 +106,7 @@ class Independent(Head):
     """Each key for itself: silent, struck or held."""
 
     def __init__(self, units: int, shape: RollShape) -> None:
-        super().__init__()
-        self.shape = shape
+        super().__init__(units, shape)
         self.say = nn.Linear(units, KEYS * shape.states)
         with torch.no_grad():
             self.say.bias.fill_(-3.0)  # most keys are silent
@@ -101,7 +116,8 @@ class Independent(Head):
         return logged(self._logits(states))
 
     def _logits(self, states: Tensor) -> Tensor:
-        said: Tensor = self.say(states).float()
+        made, told, there = self.parted(states)
+        said: Tensor = self.say(made).float() + torch.where(told, 1, -1) * there * self.believe(made).float()
         return said.view(*said.shape[:-1], self.shape.states, KEYS)
 
     def surprise(self, states: Tensor, cells: Tensor) -> Tensor:
@@ -130,7 +146,12 @@ def drawn_keys(logits: Tensor, asked: Asked) -> tuple[Tensor, Tensor]:
     shares = pad(logits, (0, 0, 1, 0)).softmax(1) * allowed
     mass = shares.sum(1, keepdim=True).clamp(min=1e-30)
     passed = (shares / mass).cumsum(1)[:, :-1] <= asked.chance[:, None, :KEYS]
-    return SILENT + passed.sum(1), mass.log().sum((1, 2))
+    drawn = SILENT + passed.sum(1)
+    likeliest = shares[:, 1:].flatten(1).max(1)
+    owed = asked.some & (drawn == SILENT).all(1) & (likeliest[0] > 0)
+    key, state = likeliest[1] % KEYS, torch.div(likeliest[1], KEYS, rounding_mode="floor")
+    note = torch.where(owed, STRUCK + state, SILENT)
+    return drawn.scatter_reduce(1, key[:, None], note[:, None], "amax"), mass.log().sum((1, 2))
 
 
 class Joint(Head):
@@ -141,8 +162,7 @@ class Joint(Head):
     """
 
     def __init__(self, units: int, shape: RollShape) -> None:
-        super().__init__()
-        self.shape = shape
+        super().__init__(units, shape)
         tokens = 1 + KEYS * shape.states  # 0 ends the frame
         self.above, self.last = nn.Embedding(tokens, units), nn.Embedding(tokens, units)
         with torch.no_grad():
@@ -160,9 +180,11 @@ class Joint(Head):
         tokens = chain(cells, self.shape)
         before = pad(tokens[:, :-1], (1, 0))
         there = (tokens > 0) | (torch.arange(tokens.shape[1], device=tokens.device) == (tokens > 0).sum(1)[:, None])
-        known = self.of(states)[:, None] + self._known(before).cumsum(1) + self.last(before)
+        made, told, repeats = self.parted(states)
+        known = self.of(made)[:, None] + self._known(before).cumsum(1) + self.last(before)
         keys = torch.where(before[there] > 0, (before[there] - 1) % KEYS, KEYS)
-        logits = self._say(known[there]).float().masked_fill(~self._below(keys), -torch.inf)
+        frame = torch.nonzero(there)[:, 0]
+        logits = self._say(known[there], told[frame], repeats[frame], keys).masked_fill(~self._below(keys), -torch.inf)
         nats = -logits.log_softmax(-1).gather(-1, tokens[there][:, None])[:, 0]
         each: Tensor = nats.new_zeros(tokens.shape).masked_scatter(there, nats)
         return each.sum(1)
@@ -171,29 +193,36 @@ class Joint(Head):
         found: Tensor = self.above(tokens) * (tokens > 0)[..., None]
         return found
 
-    def _say(self, known: Tensor) -> Tensor:
+    def _say(self, known: Tensor, told: Tensor, repeats: Tensor, lowest: Tensor) -> Tensor:
+        """Logits (rows, tokens), where key `lowest` (rows,) was the last; what a repeat would bring next has more."""
         share = self.shape.dropout
         thought = dropout(relu(known), share, self.training)
-        said: Tensor = self.say(dropout(relu(self.think(thought)), share, self.training))
-        return said
+        thought = dropout(relu(self.think(thought)), share, self.training)
+        keys = torch.arange(KEYS, device=lowest.device).repeat(self.shape.states)
+        best, sound = torch.where(told & (keys < lowest[:, None]), keys, -1).max(1)
+        token = torch.where(best >= 0, 1 + sound, 0)
+        said: Tensor = self.say(thought).float()
+        return said.scatter_add(1, token[:, None], repeats * self.believe(thought).float())
 
     def drawn(self, state: Tensor, asked: Asked) -> tuple[Tensor, Tensor]:
         """As promised by `Head`."""
         batch = len(state)
-        known, last = self.of(state), state.new_zeros(batch, dtype=torch.long)
+        made, told, repeats = self.parted(state)
+        known, last = self.of(made), state.new_zeros(batch, dtype=torch.long)
         lowest = torch.full_like(last, KEYS)
         going, cells = torch.ones_like(last, dtype=torch.bool), torch.full_like(asked.must, SILENT, dtype=torch.long)
         mass = torch.zeros(batch, device=state.device)
         places = torch.arange(KEYS, device=state.device)
         most = max(self.shape.most, int(asked.must.sum(1).max()))
         for turn in range(most + 1):
-            logits = self._say(known + self.last(last)).float() / asked.temperature
+            logits = self._say(known + self.last(last), told, repeats, lowest) / asked.temperature
             owed = asked.must & (places < lowest[:, None])
             highest = torch.where(owed, places, -1).amax(1)  # of what must still come: nothing below it may come first
             fits = (places >= highest[:, None]).repeat(1, self.shape.states) & asked.free
             full = turn >= self.shape.most - owed.sum(1)  # no room but for what must still come
             fits &= ~full[:, None] | owed.repeat(1, self.shape.states)
-            allowed = torch.cat([highest[:, None] < 0, fits], 1) & self._below(lowest)
+            may_end = (highest < 0) & ~(asked.some & (lowest == KEYS))
+            allowed = torch.cat([may_end[:, None], fits], 1) & self._below(lowest)
             allowed[:, 0] |= ~allowed.any(1)
             below = logits.masked_fill(~self._below(lowest), -torch.inf)
             logits = logits.masked_fill(~allowed, -torch.inf)
@@ -244,6 +273,7 @@ class Composer(nn.Module):
         units, layers = SIZES[shape.size]
         self.shape = shape
         self.into = nn.Linear(KEYS * shape.states, units)
+        self.repeat = nn.Linear(KEYS * shape.states + LEVELS, units)
         self.start = nn.Parameter(torch.zeros(units))
         self.clock = nn.Embedding(sum(BEATS) * shape.grid, units)
         with torch.no_grad():
@@ -253,16 +283,19 @@ class Composer(nn.Module):
 
     def forward(self, cells: Tensor) -> tuple[Tensor, Tensor]:
         """The cells (batch, frames, 88), and nats (batch, frames) of each frame given those before; 0 for padding."""
-        frames = dropout(self.into(sounds(cells[:, :-1], self.shape)), self.shape.dropout, self.training)
+        heard = sounds(cells, self.shape)
+        told = echoes(heard)
+        frames = dropout(self.into(heard[:, :-1]), self.shape.dropout, self.training)
         first = self.start.to(frames.dtype).expand(len(cells), 1, -1)
         times = self._times(torch.arange(cells.shape[1], device=cells.device))
-        states = self.body(torch.cat([first, frames], 1) + times)
+        made = self.body(torch.cat([first, frames], 1) + times + self.repeat(told))
+        states = torch.cat([made, told.to(made.dtype)], -1)
         there = cells[:, :, 0] > 0
         nats = self.head.surprise(states[there], cells[there])
         return cells, nats.new_zeros(there.shape).masked_scatter(there, nats)
 
     def _times(self, frames: Tensor) -> Tensor:
-        """Where in a quarter, and in two, three and four of them, frames (n,) are: (n, units).
+        """Where in a quarter, and in two, three, four, six and eight of them, frames (n,) are: (n, units).
 
         Nothing says where a bar begins or how long it is; what has been heard does, and then the clocks keep count.
         """
@@ -272,15 +305,21 @@ class Composer(nn.Module):
         return found
 
     def step(self, cells: Tensor | None, batch: int, past: Any) -> tuple[Tensor, Any]:
-        """What is known of the next frame (batch, units) after cells (batch, 88); None: there is no frame before."""
-        frame, kept = past or (0, None)
-        seen = self.start.expand(batch, -1) if cells is None else self.into(sounds(cells, self.shape))
-        state, kept = self.body.step(seen + self._times(torch.full((1,), frame, device=seen.device)), kept)
-        return state, (frame + 1, kept)
+        """What is known of the next frame, its state, after cells (batch, 88); None: there is no frame before."""
+        frame, kept, heard = past or (0, None, None)
+        if cells is None:
+            seen, told = self.start.expand(batch, -1), unheard(batch, KEYS * self.shape.states, self.start.device)
+        else:
+            sounding = sounds(cells, self.shape)
+            seen = self.into(sounding)
+            told, heard = echo(sounding, heard)
+        times = self._times(torch.full((1,), frame, device=seen.device))
+        made, kept = self.body.step(seen + times + self.repeat(told), kept)
+        return torch.cat([made, told.to(made.dtype)], -1), (frame + 1, kept, heard)
 
     def chosen(self, past: Any, rows: Tensor) -> Any:
         """What `step` kept, of these rows of the batch."""
-        return past[0], self.body.chosen(past[1], rows)
+        return past[0], self.body.chosen(past[1], rows), past[2] and past[2].chosen(rows)
 
     def drawn(self, state: Tensor, asked: Asked) -> tuple[Tensor, Tensor]:
         """As promised by `Head`."""

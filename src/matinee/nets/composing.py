@@ -90,6 +90,7 @@ class _Writing:
         keys = [[manner.draw, number + 256 * way] for number in numbers for way in range(ways)]
         self.chance = [np.random.Generator(np.random.Philox(key=key)) for key in keys]
         self.cells = cells.repeat_interleave(ways, 0)
+        self.from_nothing = ~((self.cells == STRUCK) | (self.cells == HELD)).flatten(1).any(1)
         self.likely = torch.zeros(len(cells), ways, device=cells.device)
         self.past: Any = None
 
@@ -101,7 +102,7 @@ class _Writing:
             state, self.past = self.writer.step(before, len(now), self.past)
             is_open = (now >= OPEN).any(1)
             if bool(is_open.any()):
-                asked = self._asked(now, before, is_open.tolist())
+                asked = self._asked(frame, now, before, is_open.tolist())
                 drawn, mass = self.writer.drawn(state, asked)
                 now = torch.where(is_open[:, None], drawn, now)
                 self.cells[:, frame] = now.to(self.cells.dtype)
@@ -130,8 +131,11 @@ class _Writing:
         self.cells, self.past = self.cells[rows], self.writer.chosen(self.past, rows)
         return now[rows]
 
-    def _asked(self, now: Tensor, before: Tensor | None, is_open: list[bool]) -> Asked:
-        """What is known of a frame: cells that are given, and that only what sounded can be held."""
+    def _asked(self, frame: int, now: Tensor, before: Tensor | None, is_open: list[bool]) -> Asked:
+        """What is known of a frame: cells that are given, and that only what sounded can be held.
+
+        Where nothing is given a piece begins with a note, and ends with one if it is said with which.
+        """
         struck = (now == STRUCK) | (now >= OPEN)
         if self.writer.shape.holds:
             sounded = torch.zeros_like(struck) if before is None else (before == STRUCK) | (before == HELD)
@@ -139,7 +143,9 @@ class _Writing:
         else:
             free = struck | (now == HELD)
         must = (now == STRUCK) | (now == HELD)
-        return Asked(free, must, self._chance(is_open), self.manner.temperature, self.manner.nucleus)
+        last = (self.cells[:, frame + 1 : frame + 2] == 0).flatten(1).all(1)
+        some = self.from_nothing & ((now < OPEN).any(1) & last | (before is None))
+        return Asked(free, must, some, self._chance(is_open), self.manner.temperature, self.manner.nucleus)
 
     def _chance(self, is_open: list[bool]) -> Tensor:
         """Numbers from 0 up to 1, float32 (batch, 89)."""
