@@ -273,6 +273,7 @@ def _judged(data: Data, sets: list[list[tuple[int, str, str, int]]], kind: str, 
         return []
     exact, total = kind == "duplicate", _examples(data)
     problems = []
+    harm = {"test": "the score would be too good", "valid": "weights would be chosen by what they learned from"}
     for split, others in (("test", ("train", "valid")), ("valid", ("train",))):
         leaked = [e for m in sets for e in m if e[2] == split and any(o[2] in others for o in m)]
         if leaked:
@@ -280,7 +281,7 @@ def _judged(data: Data, sets: list[list[tuple[int, str, str, int]]], kind: str, 
             have, them = ("have", "them") if len(leaked) > 1 else ("has", "it")
             words = (
                 f"{_files([e[1] for e in leaked])} of the {split} split ({100 * share:.1f} %) {have} {what} as one of "
-                f"{' or '.join(others)}: the score would be too good. Remove {them} from one side."
+                f"{' or '.join(others)}: {harm[split]}. Remove {them} from one side."
             )
             bad = share >= (LEAKED if exact else 5 * LEAKED)
             problems.append(_problem("leak" if exact else "near-leak", bad, words, leaked))
