@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -115,9 +115,14 @@ def hangs(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The package's clock moves on by a tenth of a second whenever it is looked at: the same on every machine."""
-    ticks = itertools.count()
-    monkeypatch.setattr(time, "perf_counter", lambda: next(ticks) / 10)
+    """The package's clock moves on by a tenth of a second when the main thread looks at it: alike on every machine."""
+    now = [0.0]
+
+    def tick() -> float:
+        now[0] += 0.1 * (threading.current_thread() is threading.main_thread())
+        return now[0]
+
+    monkeypatch.setattr(time, "perf_counter", tick)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 from matinee.core import registry
 from matinee.core.command import Answer, Call, Command, finite, put
-from matinee.core.errors import Interrupted, MatineeError, SettingsError
+from matinee.core.errors import MatineeError, SettingsError
 from matinee.core.processes import speaks
 from matinee.core.progress import Progress
 from matinee.core.settings import add_flags, build, closest, rules
@@ -29,7 +29,7 @@ from matinee.core.watch import ending
 
 INTERRUPTED = 130
 FIRST_WORD = 2.0  # seconds that the other processes of a training leave the first one to say what is wrong
-LAST_WORD = 15.0  # the same where they all stop: the first one has a model to write before it says so
+LAST_WORD = 15.0  # the same where it is said by the first one alone, which may have a model to write before
 _LACK_OF_MEMORY = re.compile("out of memory|allocate memory|not enough memory")  # torch's words, in a RuntimeError
 
 
@@ -46,15 +46,12 @@ def main(words: Sequence[str] | None = None) -> int:
             return 0
         text = json.dumps(finite(answer.value), ensure_ascii=False) if as_json else answer.text
         return answer.code if _put(text, as_json) else 1
-    except Interrupted as error:
-        if speaks():
+    except MatineeError as error:
+        if speaks() or not error.everywhere:
             _complain(str(error), as_json)
-        else:  # the elastic agent ends all once one has ended, and this one when the first has
+        else:  # the elastic agent ends all processes once one has ended, so not before the first has had its say
             with suppress(KeyboardInterrupt):
                 time.sleep(LAST_WORD)
-        return error.exit_code
-    except MatineeError as error:
-        _complain(str(error), as_json)
         return error.exit_code
     except KeyboardInterrupt:
         _complain("interrupted.", as_json)

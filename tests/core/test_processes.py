@@ -206,10 +206,7 @@ sys.exit(main())
 def test_an_error_is_told_once_and_ends_the_job(room: Room) -> None:
     code, out, err = room.torchrun("-m", "matinee", "train", "pictures", "--out", "both", *TRAIN)
     assert code == 1 and out == ""
-    words = "--out both: there is something in this folder already"
-    assert err.count(f"matinee: {words}") == 1
-    # Where the first one was slow to be ended, another says it, too, under its own name.
-    assert err.count(words) - err.count(f"process 1: {words}") == 1
+    assert err.count("something in this folder already") == 1
 
 
 def test_a_process_by_itself_makes_no_group(quiet: Progress) -> None:

@@ -58,6 +58,22 @@ def test_texts_without_class_folders_are_told_what_to_do(tmp_path: Path) -> None
     assert "1 .txt file but no class folders" in reason("letters")
 
 
+def test_films_without_class_folders_are_told_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "street").mkdir()
+    (tmp_path / "street" / "a.mp4").write_bytes(b"film")
+    assert "1 film but no class folders" in reason("street") and "street/walk/1.mp4" in reason("street")
+    assert "one film" in reason("street/a.mp4")
+
+
+def test_what_lies_in_a_folder_that_no_task_reads_is_named(tmp_path: Path) -> None:
+    (tmp_path / "sets" / "letters" / "pos").mkdir(parents=True)
+    (tmp_path / "sets" / "a.json").write_text("{}")
+    for name in ("iris.data", "wine.data"):
+        rows = [f"{row % 7},{row % 5},{'good' if row % 2 else 'bad'}" for row in range(60)]
+        (tmp_path / "sets" / name).write_text("\n".join(rows))
+    assert "sets/iris.data (table-prediction), sets/wine.data (table-prediction). Name that" in reason("sets")
+
+
 def test_where_nothing_fits_each_task_shows_one_line(tmp_path: Path) -> None:
     (tmp_path / "odd" / "sub").mkdir(parents=True)
     (tmp_path / "odd" / "a.doc").write_text("x")

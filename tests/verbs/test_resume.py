@@ -200,7 +200,7 @@ def test_a_run_that_has_ended_is_only_loaded(toy: Data, whole: Whole, quiet: Pro
 
 
 def test_with_minutes_the_clock_s_decisions_are_kept(toy: Data, quiet: Progress, tmp_path: Path, ticking: None) -> None:
-    given = {"minutes": 0.5, "checkpoint_steps": 2, "batch_size": 32}
+    given = {"minutes": 0.3, "checkpoint_steps": 2, "batch_size": 32}
     with pytest.raises(RuntimeError, match="power cut"):
         matinee.train(toy, out=tmp_path / "run", progress=quiet, hooks=[Break(9)], **given)
     decided = tmp_path / "run" / "checkpoint" / "clock.json"

@@ -13,9 +13,13 @@ from __future__ import annotations
 
 
 class MatineeError(Exception):
-    """Whatever Matinee refuses, with the reason."""
+    """Whatever Matinee refuses, with the reason.
+
+    everywhere: whether every process of a job raises it, so that it is enough that the first one says it.
+    """
 
     exit_code = 1
+    everywhere = False
 
 
 class DataError(MatineeError):
@@ -36,3 +40,4 @@ class Interrupted(MatineeError):  # noqa: N818 - it is no error
     """The user or the system asked to stop, and everything needed to go on was saved."""
 
     exit_code = 130
+    everywhere = True

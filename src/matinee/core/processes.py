@@ -159,10 +159,11 @@ class Processes:
             except MatineeError as caught:
                 error = caught
         said = self._texts(json.dumps([type(error).__name__, str(error)]) if error is not None else "", None)
-        if error is not None:
-            raise error
         for kind, words in (json.loads(text) for text in said if text):
-            raise _KINDS.get(kind, MatineeError)(words)
+            error = error or _KINDS.get(kind, MatineeError)(words)
+        if error is not None:
+            error.everywhere = True
+            raise error
         return result
 
     def in_turn(self, work: Callable[[], Result]) -> Result:

@@ -21,6 +21,7 @@ from matinee.core.task import Data, Task
 LOOK = 2_000  # entries of a folder that are looked at to say what lies there
 FOLDERS, EACH = 500, 200  # folders, and files of each, that are counted to tell tasks apart
 FEW = 5  # times as many files of another task make those of a task few
+WITHIN = 12  # of them that tasks are asked about
 
 
 def read(source: str | Path, *, task: str | None = None, progress: Progress | None = None, **settings: Any) -> Data:
@@ -58,9 +59,7 @@ def recognised(source: str) -> type[Task]:
 def _recognised(source: str) -> tuple[type[Task], str]:
     """The one task whose layout this source has, and why in a few words; the bracket in them is left open."""
     kinds = {name: task_class(name) for name in names("tasks")}
-    found = {name: why for name, kind in kinds.items() if (why := kind.recognise(source))}
-    most = max((kinds[name].exacting for name in found), default=0)
-    fitting = {name: why for name, why in found.items() if kinds[name].exacting == most}
+    fitting = _fitting(source, kinds)
     few = _of_few_files(source, list(fitting), kinds) if len(fitting) > 1 else {}
     fitting = {name: why for name, why in fitting.items() if name not in few}
     if len(fitting) == 1:
@@ -77,7 +76,14 @@ def _recognised(source: str) -> tuple[type[Task], str]:
         raise DataError(f"{source}: no such file or folder, nor one of the names {', '.join(known)}.{near}")
     if not os.access(source, os.R_OK | (os.X_OK if Path(source).is_dir() else 0)):
         raise DataError(f"{source}: no permission to read this. Change its permissions, or ask its owner.")
-    raise DataError(f"{source}: {_misfit(source, list(kinds.values()))}")
+    raise DataError(f"{source}: {_misfit(source, kinds)}")
+
+
+def _fitting(source: str, kinds: Mapping[str, type[Task]]) -> dict[str, str]:
+    """The tasks whose layout a source has, and why in a few words; those alone that ask for most of it."""
+    found = {name: why for name, kind in kinds.items() if (why := kind.recognise(source))}
+    most = max((kinds[name].exacting for name in found), default=0)
+    return {name: why for name, why in found.items() if kinds[name].exacting == most}
 
 
 def _of_few_files(source: str, fitting: Sequence[str], kinds: Mapping[str, type[Task]]) -> dict[str, int]:
@@ -104,16 +110,30 @@ def _endings_below(source: str) -> Counter[str]:
     return there
 
 
-def _misfit(source: str, kinds: Sequence[type[Task]]) -> str:
+def _misfit(source: str, kinds: Mapping[str, type[Task]]) -> str:
     """Why no task reads a source that is there: what it lacks to be one of theirs, else what each of them reads."""
     there = _what_lies_there(Path(source))
     if there.startswith("empty"):
         return f"{there[6:]} is empty: there is nothing to learn from. Put examples into it, or name another source."
-    told = dict.fromkeys(words for kind in kinds if (words := kind.lacks(source)))
+    told = dict.fromkeys(words for kind in kinds.values() if (words := kind.lacks(source)))
     if told:
         return " Or: ".join(told)
-    layouts = "\n".join(kind.layout.split("\n")[0] for kind in kinds)
+    if within := _what_fits_within(Path(source), kinds):
+        return f"no task reads this as a whole ({there}), but what lies in it: {within}. Name that instead."
+    layouts = "\n".join(kind.layout.split("\n")[0] for kind in kinds.values())
     return f"no task reads this ({there}). What they read looks like one of these:\n{layouts}"
+
+
+def _what_fits_within(folder: Path, kinds: Mapping[str, type[Task]]) -> str:
+    """Paths in a folder that tasks read, with the tasks; "" where there are none among the first few."""
+    if not folder.is_dir():
+        return ""
+    with os.scandir(folder) as found:
+        entries = sorted(
+            folder / entry.name for entry in itertools.islice(found, LOOK) if not entry.name.startswith(".")
+        )
+    fitting = {path: list(_fitting(str(path), kinds)) for path in entries[:WITHIN] if os.access(path, os.R_OK)}
+    return ", ".join(f"{path} ({' or '.join(said)})" for path, said in fitting.items() if said)
 
 
 def _what_lies_there(path: Path) -> str:

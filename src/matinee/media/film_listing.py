@@ -15,6 +15,7 @@ import re
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -101,6 +102,26 @@ def fits(source: str | Path) -> str | None:
     except (OSError, ValueError, DataError, zipfile.BadZipFile, NotImplementedError):
         return None
     return None
+
+
+def lacks(source: str | Path) -> str | None:
+    """In one line what films without classes need, or None where there are none; looks at a few entries only."""
+    path = os.fspath(source)
+    if path.lower().endswith(ENDINGS) and os.path.isfile(path):  # noqa: PTH113
+        return "this is one film. To learn from films, name a folder with a folder of them for each class."
+    try:
+        with os.scandir(path) as entries:
+            loose = sum(entry.name.lower().endswith(ENDINGS) for entry in islice(entries, GLANCE))
+    except OSError:
+        return None
+    if not loose:
+        return None
+    name = printable(os.path.basename(os.path.normpath(path)))  # noqa: PTH119
+    count = "1 film" if loose == 1 else f"{loose:,} films{' and more' if loose == GLANCE else ''}"
+    return (
+        f"{count} but no class folders. Put those of each class into a folder of its own ({name}/walk/1.mp4, "
+        f"{name}/run/2.mp4), or name their classes in a CSV file with the columns file and label."
+    )
 
 
 def speaks_of_films(path: str) -> bool:

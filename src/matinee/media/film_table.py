@@ -21,7 +21,7 @@ from matinee.core.errors import DataError, SettingsError
 from matinee.core.ledger import Entry
 from matinee.core.task import Origin
 from matinee.media.film_decoding import FilmJob, decode_films, hash_rows, looks
-from matinee.media.film_listing import FilmListing, Wanted, fits, listed
+from matinee.media.film_listing import FilmListing, Wanted, fits, lacks, listed
 from matinee.media.film_reel import RATE
 from matinee.media.films import PIXEL_LIMIT, Sight, require_av
 from matinee.media.picture_listing import digest
@@ -29,7 +29,7 @@ from matinee.media.picture_shape import choose_size
 from matinee.media.picture_table import PictureRequest, check, renumbered
 from matinee.media.walking import printable
 
-__all__ = ["FilmRequest", "FilmTable", "changed_since", "fits", "origin", "read_films", "renumbered"]
+__all__ = ["FilmRequest", "FilmTable", "changed_since", "fits", "lacks", "origin", "read_films", "renumbered"]
 
 FORMAT: Final = 2  # of the cached folder; raised whenever what is in it changes
 COLUMNS: Final = ("film", "label", "split", "group", "sha256", "look")

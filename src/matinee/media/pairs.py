@@ -198,8 +198,9 @@ def direction_of(languages: Sequence[str], said: str) -> tuple[str, str]:
     if said:
         example = f"{languages[0]}-{languages[-1]}"
         raise DataError(f"--direction {said}: there are the languages {known}. Say two of them, like {example}.")
-    ways = " or ".join(f"--direction {a}-{b}" for a in languages[:3] for b in languages[:3] if a != b)
-    raise DataError(f"texts in {known} lie here. Say from which language into which: {ways}.")
+    ways = [f"--direction {a}-{b}" for a in languages for b in languages if a != b]
+    more = f" and so on ({len(ways)} ways)" if len(ways) > 6 else ""
+    raise DataError(f"texts in {known} lie here. Say from which language into which: {' or '.join(ways[:6])}{more}.")
 
 
 # -- tables

@@ -159,7 +159,7 @@ class Recommendation(Task):
             "users": f"{len(np.unique(found.person)):,}",
             "items": f"{len(self.items):,}",
             "events": f"{len(found):,}",
-            "social links": f"{len(found.links):,}",
+            **({"social links": f"{len(found.links):,}"} if len(found.links) else {}),
             "test": test,
         }
 

@@ -99,6 +99,11 @@ class VideoClassification(Classification):
         """Class folders of films, a zip of them, a table of films, folders of frames that are called so."""
         return film_table.fits(source)
 
+    @classmethod
+    def lacks(cls, source: str) -> str | None:
+        """Class folders, or a table that names the classes."""
+        return film_table.lacks(source)
+
     def read(self, source: str, progress: Progress) -> Data:
         """The films of a source, their frames decoded once, with its splits or with new ones."""
         with progress.bar("reading", "films") as bar:

@@ -273,13 +273,15 @@ def _judged(data: Data, sets: list[list[tuple[int, str, str, int]]], kind: str, 
         return []
     exact, total = kind == "duplicate", _examples(data)
     problems = []
+    harm = {"test": "the score would be too good", "valid": "weights would be chosen by what they learned from"}
     for split, others in (("test", ("train", "valid")), ("valid", ("train",))):
         leaked = [e for m in sets for e in m if e[2] == split and any(o[2] in others for o in m)]
         if leaked:
             share = len(leaked) / max(1, len(data.splits()[split]))
+            have, them = ("have", "them") if len(leaked) > 1 else ("has", "it")
             words = (
-                f"{_files([e[1] for e in leaked])} of the {split} split ({100 * share:.1f} %) have {what} as one of "
-                f"{' or '.join(others)}: the score would be too good. Remove them from one side."
+                f"{_files([e[1] for e in leaked])} of the {split} split ({100 * share:.1f} %) {have} {what} as one of "
+                f"{' or '.join(others)}: {harm[split]}. Remove {them} from one side."
             )
             bad = share >= (LEAKED if exact else 5 * LEAKED)
             problems.append(_problem("leak" if exact else "near-leak", bad, words, leaked))
@@ -289,7 +291,8 @@ def _judged(data: Data, sets: list[list[tuple[int, str, str, int]]], kind: str, 
         labels = data.task.names()
         first = " and ".join(sorted({str(labels[e[3]]) for e in torn[0]}))
         number = _files([e[1] for e in members])
-        words = f"{number} have {what} under different labels (such as {first}): one of them is wrong."
+        sure = "is" if exact else "may be"
+        words = f"{number} have {what} under different labels (such as {first}): one of them {sure} wrong."
         problems.append(_problem("two-labels" if exact else "near-two-labels",
                                  exact and len(members) >= TWO_LABELS * total, words, members))  # fmt: skip
     members = [e for m in sets for e in m]
