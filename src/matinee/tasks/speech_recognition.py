@@ -280,7 +280,7 @@ class SpeechRecognition(Task):
         from matinee.nets.speech import in_parts, searched
 
         heard = in_parts(network, inputs, self.rate or self.frame_rate)
-        return searched(heard, network, self.symbols, self.language, self.beams)
+        return searched(heard, network, self.symbols, self.language, self.beams, 1 / self.step)
 
     def calibrate(self, network: nn.Module, outputs: Any, targets: Any) -> None:
         """It has learned: how much likely words count is chosen by the word error rate of validation recordings."""
@@ -288,7 +288,7 @@ class SpeechRecognition(Task):
         from matinee.nets.search_tuning import tune
 
         texts = [each[0] for each in told_texts(targets["reference"])]
-        tune(network, outputs, texts, self.symbols, self.language, self.beams)
+        tune(network, outputs, texts, self.symbols, self.language, self.beams, 1 / self.step)
 
     # -- scores and answers
 
