@@ -9,7 +9,7 @@ import pytest
 
 from matinee.core.errors import DataError
 from matinee.media.sounds import SoundError
-from matinee.media.speech_windows import transcript
+from matinee.media.speech_windows import MOST_LETTERS, subtitles, transcript
 from matinee.media.timelines import Window, windows
 
 
@@ -65,3 +65,15 @@ def test_scripts_without_blanks_stay_so() -> None:
     said = [(letter, 3.0 * place, 3.0 * place + 0.5) for place, letter in enumerate("\u4f60\u597d" * 14)]
     told = transcript([(window, heard(said, window, "")) for window in parts(84.0)])
     assert not isinstance(told, DataError) and told["text"] == "\u4f60\u597d" * 14
+
+
+def test_what_was_said_becomes_subtitles() -> None:
+    window = Window("talk.wav#t=0,30")
+    window.start, window.end = 0.0, 30.0
+    said = [("one", 1.0, 1.4), ("two", 1.5, 1.9), ("<b>", 3.0, 3.5)]
+    said += [(f"word{place:02}", 5 + 0.3 * place, 5.2 + 0.3 * place) for place in range(40)]
+    found = {ending: content.decode() for ending, content in subtitles(heard(said, window)).items()}
+    assert "1\n00:00:01,000 --> 00:00:01,900\none two\n" in found[".srt"] and "&lt;b&gt;" in found[".vtt"]
+    texts = [block.split("\n")[2] for block in found[".srt"].strip().split("\n\n")]
+    assert " ".join(texts).split() == [word for word, _, _ in said] and max(map(len, texts)) <= MOST_LETTERS
+    assert subtitles({"text": "", "words": []})[".srt"] == b""

@@ -63,7 +63,7 @@ def test_tables_called_train_and_test_lie_beside_clips(tmp_path: Path) -> None:
 def test_kaldi_folders_are_read_and_commands_never_run(tmp_path: Path) -> None:
     sound(tmp_path / "wavs" / "r1.wav", 1.0)
     sound(tmp_path / "wavs" / "r2.flac", 1.0)
-    data = tmp_path / "train"
+    data = tmp_path / "train_clean_5"
     data.mkdir()
     (data / "wav.scp").write_text("r1 ../wavs/r1.wav\nr2 /corpus/wavs/r2.flac\nr3 touch pwned |\nr4 gone.wav\n")
     (data / "text").write_text("u1 hello world\nu2 你好\nu3 nothing\nu1 again\nu5 late\n", "utf-8")

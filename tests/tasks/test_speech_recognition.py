@@ -67,7 +67,8 @@ def test_recordings_are_learned_and_written_down(
     long = np.concatenate([part for sound in sounds for part in (sound, pause)] * 30)
     soundfile.write("long.wav", long, RATE)
     capsys.readouterr()
-    assert main(["predict", "run", "long.wav", "--quiet"]) == 0
+    assert main(["predict", "run", "long.wav", "--quiet", "--out", "said"]) == 0
+    assert {path.name for path in Path("said").iterdir()} == {"1.vtt", "1.srt", "1.txt"}
     heard = json.loads(capsys.readouterr().out)
     pairs = list(zip(heard["text"].split(), " ".join(texts * 30).split(), strict=True))
     assert sum(told != said for told, said in pairs) < 0.03 * len(pairs)  # no window tells a word twice, or loses one

@@ -12,10 +12,15 @@ from typing import Any, Final
 
 from matinee.core.errors import DataError
 from matinee.core.scripts import stands_alone
-from matinee.media.timelines import Told, Window
+from matinee.media.timelines import Told, Window, captions
 
 OVERLAP: Final = 0.2
 """Share of a window that the next one hears again."""
+BREAK: Final = 0.6
+"""Seconds of a pause from which on another subtitle begins."""
+MOST_SECONDS: Final = 6.0
+MOST_LETTERS: Final = 84
+"""Of a subtitle: two lines of 42, as is usual."""
 EDGE: Final = 0.25  # share of what two windows both hear, at either end, where one of them hears badly
 
 Word = Mapping[str, Any]
@@ -45,6 +50,19 @@ def transcript(windows: Sequence[tuple[Window, Told]]) -> Told:
         for window, answer in lost if getattr(answer, "kind", "") != "silent"
     ]  # fmt: skip
     return {"text": text.strip(), "words": [word for _, word in kept], **({"unheard": unheard} if unheard else {})}
+
+
+def subtitles(answer: Mapping[str, Any]) -> dict[str, bytes]:
+    """What was said as subtitles, WebVTT and SubRip: a new one after each pause, and where one becomes long."""
+    cues: list[tuple[float, float, str]] = []
+    for before, word in _in_the_whole(0.0, answer):
+        start, end, said = float(word["start"]), float(word["end"]), f"{before}{word['word']}"
+        first, last, text = cues[-1] if cues else (0.0, -BREAK, "")
+        if start - last < BREAK and end - first <= MOST_SECONDS and len(text) + len(said) <= MOST_LETTERS:
+            cues[-1] = (first, end, text + said)
+        else:
+            cues.append((start, end, said))
+    return captions(cues)
 
 
 def _in_the_whole(start: float, answer: Mapping[str, Any]) -> list[tuple[str, Word]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
@@ -122,11 +122,18 @@ def _shares(answer: Mapping[str, Any], place: Mapping[str, int]) -> Shares:
 
 def subtitles(events: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
     """The events as subtitles, which any player shows over the film: WebVTT (W3C) and SubRip."""
-    cues = [(event, f"{event['label']} ({100 * event['probability']:.0f} %)") for event in events if "label" in event]
+    return captions(
+        (event["start"], event["end"], f"{event['label']} ({100 * event['probability']:.0f} %)")
+        for event in events
+        if "label" in event
+    )
+
+
+def captions(cues: Iterable[tuple[float, float, str]]) -> dict[str, bytes]:
+    """Subtitles, each from a second to another one, in the same two forms."""
     web, rip = ["WEBVTT\n"], []
-    for number, (event, said) in enumerate(cues, 1):
-        words = " ".join(said.split())
-        times = [_clock(event[edge]) for edge in ("start", "end")]
+    for number, (start, end, said) in enumerate(cues, 1):
+        words, times = " ".join(said.split()), [_clock(start), _clock(end)]
         escaped = words.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
         web.append(f"{times[0]} --> {times[1]}\n{escaped}\n")
         rip.append(f"{number}\n{times[0].replace('.', ',')} --> {times[1].replace('.', ',')}\n{words}\n")

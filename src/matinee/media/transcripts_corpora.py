@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Final
 
 from matinee.media.finding import Found
-from matinee.media.picture_listing import SPLIT_WORDS
 from matinee.media.records import decoded, split_of
 from matinee.media.transcripts import Asked, Spoken, Utterance
 from matinee.media.walking import printable
@@ -60,7 +59,7 @@ def read_sphinx(spoken: Spoken, found: Found, asked: Asked, lists: Sequence[str]
 def read_kaldi(spoken: Spoken, found: Found, asked: Asked, folders: Sequence[str]) -> None:
     """wav.scp and text, with utt2spk and segments where they are there; folders called train, dev, test are splits."""
     for folder in folders:
-        split = next((SPLIT_WORDS[w] for w in folder.lower().split("/") if w in SPLIT_WORDS), -1)
+        split = _split_of(folder)
         files: dict[str, str] = {}
         for key, said in _pairs(spoken, f"{folder}wav.scp"):
             if said.endswith("|") or said.startswith("|"):
@@ -104,7 +103,7 @@ def read_librispeech(spoken: Spoken, found: Found, asked: Asked, lists: Sequence
     """SPEAKER-CHAPTER.trans.txt beside its recordings; folders such as train-clean-100 and test-other are splits."""
     for listed in lists:
         folder = listed.rpartition("/")[0]
-        split = next((s for part in folder.split("/") if (s := split_of(part)) >= 0), -1)
+        split = _split_of(folder)
         for key, text in _pairs(spoken, listed):
             name, reason = found(key, f"{folder}/")
             if reason:
@@ -128,6 +127,11 @@ def read_ljspeech(spoken: Spoken, found: Found, asked: Asked, lists: Sequence[st
                 spoken.leave(f"{listed}#{number}", "missing", reason)
             else:
                 spoken.utterances.append(Utterance(name, name, values[-1] or values[1]))
+
+
+def _split_of(folder: str) -> int:
+    """What the first of nested folders says that says a split: train, train-clean-100, dev_clean_2."""
+    return next((split for part in folder.split("/") if (split := split_of(part)) >= 0), -1)
 
 
 def _lines(spoken: Spoken, name: str) -> Iterator[str]:

@@ -14,6 +14,7 @@ from matinee.core.examples import Array
 from matinee.core.scripts import units
 from matinee.nets.heard import Heard
 from matinee.nets.ngram_language import Language
+from matinee.nets.pauses import PAUSE, parted
 from matinee.nets.speech import SpeechNetwork
 from matinee.nets.transcribing import USUAL, Search, Speaks, agreement, n_best
 from matinee.nets.transcript_times import Laid, marks_of, over, spelled, word_spans
@@ -29,12 +30,22 @@ BEAMS: Final = 8
 
 @torch.no_grad()
 def tune(
-    network: nn.Module, heard: Heard, references: Sequence[str], symbols: Sequence[str], language: str, beams: int
+    network: nn.Module,
+    heard: Heard,
+    references: Sequence[str],
+    symbols: Sequence[str],
+    language: str,
+    beams: int,
+    second: float,
 ) -> None:
-    """Let a network that has learned keep the search that is best on these examples (`tuned`)."""
+    """Let a network that has learned keep the search that is best on these examples (`tuned`).
+
+    second: frames of one.
+    """
     if isinstance(network, SpeechNetwork) and len(heard.lengths):
         known = Language.of(language) if language else None
-        found = tuned(heard.log_probs, heard.lengths, references, symbols, known, beams)
+        told = parted(heard.log_probs, heard.lengths, symbols, PAUSE * second)
+        found = tuned(told, heard.lengths, references, symbols, known, beams)
         network.search.copy_(torch.tensor(found.numbers()))
 
 

@@ -21,6 +21,7 @@ from matinee.nets.dropping import dropped
 from matinee.nets.heard import BLANK, Heard, unsearched
 from matinee.nets.ngram_language import Language
 from matinee.nets.padding import joined
+from matinee.nets.pauses import PAUSE, parted
 from matinee.nets.sequences import both_ways, rotations, turned
 from matinee.nets.speech_chunks import LONGEST, stitched
 from matinee.nets.speech_front import Front, SpeechShape, Varied, ends, mirrored, within
@@ -280,16 +281,21 @@ def _one(network: SpeechNetwork, recording: Tensor, second: float) -> Heard:
     return unsearched(*stitched(network, there, network.stride, second))
 
 
-def searched(heard: Heard, network: nn.Module, symbols: Sequence[str], language: str, beams: int) -> Heard:
+def searched(
+    heard: Heard, network: nn.Module, symbols: Sequence[str], language: str, beams: int, second: float
+) -> Heard:
     """The words in what was heard: the likeliest symbols of a network that still learns, then the best of beams.
 
-    language: a model of which words are likely, as `ngram_language.learn` writes it, or "".
+    language: a model of which words are likely, as `ngram_language.learn` writes it, or "". second: frames of one.
     """
-    search = Search.of(network.search, beams) if isinstance(network, SpeechNetwork) else Search(beams=1)
-    if search.beams == 1:
+    if not isinstance(network, SpeechNetwork):
         return greedy(heard.log_probs, heard.lengths)
-    known = Language.of(language) if language else None
-    return beam_search(heard.log_probs, heard.lengths, symbols, known, search)
+    search, told = Search.of(network.search, beams), parted(heard.log_probs, heard.lengths, symbols, PAUSE * second)
+    if search.beams == 1:
+        found = greedy(told, heard.lengths)
+    else:
+        found = beam_search(told, heard.lengths, symbols, Language.of(language) if language else None, search)
+    return found._replace(log_probs=heard.log_probs)
 
 
 @torch.no_grad()

@@ -16,13 +16,12 @@ from torch import Tensor, nn
 
 from matinee.nets.heard import BLANK, Heard
 from matinee.nets.ngram_language import Language
+from matinee.nets.pauses import PAUSE, parted
 from matinee.nets.transcribing import Search, beam_search
 from matinee.nets.transcript_times import words_of
 
 LONGEST: Final = 30.0
 """Seconds of a recording that is heard as a whole."""
-PAUSE: Final = 0.6
-"""Seconds without a symbol after which a word is surely over."""
 
 _UNHEARD: Final = -30.0  # ln p of a symbol where there is no sound
 
@@ -164,10 +163,8 @@ def live(network: nn.Module, blocks: Iterable[Tensor], listening: Listening) -> 
 
 
 def _words(piece: Settled, listening: Listening) -> tuple[Heard, list[dict[str, Any]]]:
-    length = torch.tensor([len(piece.log_probs)])
-    heard = beam_search(
-        piece.log_probs[None], length, listening.symbols, listening.language, listening.search
-    )  # fmt: skip
-    step = listening.stride / listening.second
+    length, step = torch.tensor([len(piece.log_probs)]), listening.stride / listening.second
+    told = parted(piece.log_probs[None], length, listening.symbols, PAUSE / step)
+    heard = beam_search(told, length, listening.symbols, listening.language, listening.search)
     moved = heard._replace(begins=heard.begins + piece.first, ends=heard.ends + piece.first)
     return heard, words_of(moved, 0, listening.symbols, step)

@@ -131,7 +131,8 @@ class SpeechRecognition(Task):
         splits = known.divided(rows, (self.valid_share, self.test_share, self.split_seed))
         if not len(splits["train"]) and not self.symbols:
             raise DataError(f"{source}: nothing is left to learn from: every recording is in the test.")
-        symbols = self._symbols_of([texts[row] for row in splits["train"]])
+        said, pieces = [texts[row] for row in splits["train"]], self.vocabulary if self.written == "pieces" else 0
+        symbols = Symbols(self.symbols, self.pieces) if self.symbols else Symbols.learned(said, pieces)
         task = dataclasses.replace(
             self, symbols=symbols.strings, pieces=symbols.pieces, rate=table.rate, channels=table.channels,
             cepstra=table.cepstra, language=self.language or self._given_language(),
@@ -139,11 +140,6 @@ class SpeechRecognition(Task):
         columns, entries, fitting = known.columns(symbols, task.step)
         parts = {name: Examples(columns, chosen[fitting[chosen]]) for name, chosen in splits.items()}
         return Data(task, parts["train"], parts["valid"], parts["test"], known.origin(source, entries, rows))
-
-    def _symbols_of(self, texts: Sequence[str]) -> Symbols:
-        if self.symbols:
-            return Symbols(self.symbols, self.pieces)
-        return Symbols.learned(texts, self.vocabulary if self.written == "pieces" else 0)
 
     def _given_language(self) -> str:
         if self.language_model in ("", "none"):
@@ -280,7 +276,7 @@ class SpeechRecognition(Task):
         from matinee.nets.speech import in_parts, searched
 
         heard = in_parts(network, inputs, self.rate or self.frame_rate)
-        return searched(heard, network, self.symbols, self.language, self.beams)
+        return searched(heard, network, self.symbols, self.language, self.beams, 1 / self.step)
 
     def calibrate(self, network: nn.Module, outputs: Any, targets: Any) -> None:
         """It has learned: how much likely words count is chosen by the word error rate of validation recordings."""
@@ -288,7 +284,7 @@ class SpeechRecognition(Task):
         from matinee.nets.search_tuning import tune
 
         texts = [each[0] for each in told_texts(targets["reference"])]
-        tune(network, outputs, texts, self.symbols, self.language, self.beams)
+        tune(network, outputs, texts, self.symbols, self.language, self.beams, 1 / self.step)
 
     # -- scores and answers
 
@@ -397,3 +393,7 @@ class SpeechRecognition(Task):
     ) -> Iterator[tuple[Any, dict[str, Any] | DataError]]:
         """What was heard in the windows of a long recording, as one text."""
         return gathered(told, speech_windows.transcript)
+
+    def files(self, answer: Mapping[str, Any]) -> Mapping[str, bytes]:
+        """What was said as subtitles, and as text."""
+        return {**speech_windows.subtitles(answer), ".txt": f"{answer['text']}\n".encode("utf-8", "replace")}
