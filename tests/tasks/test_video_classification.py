@@ -206,6 +206,22 @@ def test_a_trunk_that_has_learned_from_pictures_fits(name: str) -> None:
     assert len(same) >= 0.8 * sum(key.startswith("trunk.") for key in learned)
 
 
+def test_a_cut_is_no_movement() -> None:
+    network = build_films("motion", FilmShape(1, 24, 32, 8, 2), size="s")
+    torch.manual_seed(0)
+    scenes = torch.nn.functional.interpolate(torch.rand(2, 1, 3, 12), (24, 96), mode="bicubic")
+    # A camera that turns; from frame 5 on another.
+    frames = [scenes[int(k >= 5), :, :, 3 * k : 3 * k + 32] for k in range(8)]
+    clip = torch.stack(frames)[None]
+    seen, changes = network.seen(clip)[0], clip[0, 1:] - clip[0, :-1]
+    assert torch.equal(seen[4], changes[3])
+    assert torch.equal(seen[[0, 1, 2, 3, 5, 6]], changes[[0, 1, 2, 3, 5, 6]])
+    assert torch.equal(network.seen(clip[:, 4:])[0, 0], changes[5])
+    restless = torch.rand(1, 8, 1, 24, 32)  # where all is new at every moment nothing is a cut
+    for other in (restless, clip[:, 4:6], torch.zeros(1, 8, 1, 24, 32)):
+        assert torch.equal(network.seen(other), other[:, 1:] - other[:, :-1])
+
+
 def test_all_frames_of_a_clip_are_varied_alike() -> None:
     data = VideoClassification().toy()
     task = replace(data.task, flip=True, crop=3, scale=0.2, rotate=20, colour=0.3, cutout=4, window=0.5)

@@ -35,6 +35,8 @@ from matinee.nets.small import WhiteningLayer, small_trunk
 LINEAR_SIDE: Final = 32  # pixels: frames are averaged down to it for the linear network
 GREY: Final = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
 SOME: Final = 4  # moments of a clip that a step of the training looks at: neighbours are much alike
+CUT: Final = 0.5  # correlation of two frames, below which they may be of different scenes
+ODD: Final = 5.0  # and they are where they differ so many times as much as half of the neighbours of the clip do
 UNITS: Final = {"s": 64, "m": 128, "l": 192}
 """Of what looks over time: recurrent units in each direction, the width of attention."""
 WIDTHS: Final = {"s": (24, 48, 96), "m": (32, 64, 128), "l": (48, 96, 192)}
@@ -94,9 +96,23 @@ def _middle(clips: Tensor) -> Tensor:
 
 
 def _changes(clips: Tensor) -> Tensor:
-    """The differences of grey frames to the one before, one channel: what stands still is not seen."""
+    """The differences of grey frames to the one before, one channel: what stands still is not seen, nor is a cut."""
     grey = (clips * clips.new_tensor(GREY)[:, None, None]).sum(2, keepdim=True) if clips.shape[2] == 3 else clips
-    return grey[:, 1:] - grey[:, :-1] if clips.shape[1] > 1 else torch.zeros_like(grey)
+    if clips.shape[1] < 2:
+        return torch.zeros_like(grey)
+    changes = grey[:, 1:] - grey[:, :-1]
+    # Where the camera is changed, everything changes and nothing has moved: the moment before stands for it.
+    before = torch.cat((changes[:, 1:2], changes[:, :-1]), 1) if clips.shape[1] > 2 else changes
+    return torch.where(_cuts(grey)[..., None, None, None], before, changes)
+
+
+def _cuts(grey: Tensor) -> Tensor:
+    """Whether a frame (clips, frames, 1, H, W) is of another scene than the one before, bool (clips, frames - 1)."""
+    flat = grey.flatten(2).float()
+    flat = flat - flat.mean(2, keepdim=True)
+    unlike = 1 - nn.functional.cosine_similarity(flat[:, 1:], flat[:, :-1], dim=2)
+    usual = unlike.sort(1).values[:, unlike.shape[1] // 2, None]
+    return (unlike > 1 - CUT) & (unlike > ODD * usual)
 
 
 def _spread(seen: Tensor, some: int) -> Tensor:
