@@ -364,6 +364,32 @@ def test_lists_beside_words_are_their_splits(tmp_path: Path) -> None:
     assert told["testing_list.txt"].startswith("1 of the 3 sounds that it names") and "validation_list.txt" not in told
 
 
+def test_a_contest_may_have_folders_around_its_words_and_an_example_of_an_answer(tmp_path: Path) -> None:
+    folders(tmp_path / "train" / "audio", 4)
+    (tmp_path / "train" / "testing_list.txt").write_text("low/1.wav\nhigh/1.flac\n")
+    put(tmp_path / "test" / "audio" / "clip.wav", 300)
+    table(tmp_path / "sample_submission.csv", "fname,label", ["clip.wav,silence"])
+    data = read(tmp_path)
+    assert data.task.names() == ("high", "low") and len(data.test) == 2 and total(data) == 8
+    assert {entry.file: entry.kind for entry in data.origin.entries}["test/audio/clip.wav"] == "no-label"
+    with zipfile.ZipFile(tmp_path / "words.zip", "w") as archive:
+        for path in sorted((tmp_path / "train").rglob("*.*")):
+            archive.write(path, path.relative_to(tmp_path))
+    again = read(tmp_path / "words.zip")
+    assert again.task.names() == ("high", "low") and len(again.test) == 2
+
+
+def test_folders_called_like_people_are_remarked_upon(tmp_path: Path) -> None:
+    for actor in ("Actor_01", "Actor_02"):
+        for emotion in (1, 3):
+            for take in range(3):
+                put(tmp_path / "s" / actor / f"03-01-{emotion:02d}-0{take}-{actor[-2:]}.wav", 300 * emotion, seed=take)
+    (event,) = read(tmp_path / "s").origin.entries
+    assert event.kind == "event" and "Actor_01, Actor_02" in event.reason and "--label-pattern" in event.reason
+    data = read(tmp_path / "s", label_pattern=r"^\d+-\d+-(\d+)", groups=r"(\d+)\.wav")
+    assert data.task.names() == ("01", "03") and not data.origin.entries
+
+
 def test_what_lies_beside_sounds_does_not_stand_in_the_way(tmp_path: Path) -> None:
     folders(tmp_path, 6)
     for label in ("low", "high"):

@@ -10,6 +10,7 @@ Beside class folders, testing_list.txt and validation_list.txt name the sounds o
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Sequence
@@ -25,9 +26,9 @@ from matinee.core.settings import flag
 from matinee.core.splits import joined
 from matinee.media.finding import Found
 from matinee.media.picture_listing import (
+    SPLIT_WORDS,
     TEST,
     TRAIN,
-    VALID,
     Listing,
     arrange,
     digest,
@@ -37,19 +38,19 @@ from matinee.media.picture_listing import (
     sift,
     steps_over,
 )
-from matinee.media.sound_glance import fits
+from matinee.media.sound_glance import LISTS, fits
 from matinee.media.sound_rows import SoundListing, label_by_table
+from matinee.media.sound_serving import entry_of
 from matinee.media.sound_tables import TABLES, read_table, tables_of
-from matinee.media.sounds import EXTENSIONS
+from matinee.media.sounds import EXTENSIONS, SoundError
 from matinee.media.walking import content_of, natural, printable, walk
 
 __all__ = ["Wanted", "fits", "listed"]
 
-LISTS: Final = {"validation_list.txt": VALID, "testing_list.txt": TEST}
-"""Files that name the sounds of a split, a line each (Speech Commands, Warden, 2018, arXiv 1804.03209)."""
 LIST_BYTES: Final = 1 << 28
 NOISE: Final = "_background_noise_"
 """A folder beside those of the words: recordings to be mixed into others, no class."""
+PEOPLE: Final = re.compile(r"(actor|speaker|spk|person|subject|session|fold)[ _-]?\d+", re.IGNORECASE)
 EXPECTED: Final = (
     "expected class folders with sounds in them, like {root}/dog/1.wav and {root}/rain/2.ogg, or the same under "
     "{root}/train, {root}/val and {root}/test, or a CSV with a file and a label column"
@@ -108,6 +109,9 @@ def _of_zip(path: str, wanted: Wanted) -> SoundListing:
     listing = Listing(path, archive=True, what="sound")
     places = entries_of(listing)
     _label(listing, sift(sorted(places), listing.entries, EXTENSIONS, "sound"), wanted)
+    for place in [name for name in places if name.rpartition("/")[2] in LISTS]:
+        with contextlib.suppress(SoundError):  # one that cannot be read is in the ledger, as what is no sound
+            _divide_by(listing, place, entry_of(path, places[place]))
     listing.places = [places[name] for name in listing.names]
     return SoundListing(listing).filled()
 
@@ -132,16 +136,18 @@ def _of_folder(root: str, table: str, wanted: Wanted) -> SoundListing:
     except DataError as error:
         raise DataError(f"{error}. A table nearly tells them: {lacking}") if lacking else error from None
     for place in [name for name in found.names if name.rpartition("/")[2] in LISTS]:
-        _divide_by(listing, place)
+        _divide_by(listing, place, content_of(Path(root, place), LIST_BYTES))
     return SoundListing(listing).filled()
 
 
-def _divide_by(listing: Listing, place: str) -> None:
-    """Puts the sounds that a list names into its split; once there is one, what no list names is to learn from."""
-    folder, _, file = place.rpartition("/")
-    text = content_of(Path(listing.root, place), LIST_BYTES).decode("utf-8", "replace")
-    told = {os.path.normpath(f"{folder}/{line.strip()}".lstrip("/")) for line in text.splitlines() if line.strip()}
-    there = [name in told for name in listing.names]
+def _divide_by(listing: Listing, place: str, content: bytes) -> None:
+    """Puts the sounds that a list names into its split; once there is one, what no list names is to learn from.
+
+    They are named from the folder of the list on, or from one in it that stands around all classes.
+    """
+    file, lines = place.rpartition("/")[2], content.decode("utf-8", "replace").splitlines()
+    told = {line.strip().removeprefix("./") for line in lines if line.strip()}
+    there = ["/".join(name.rsplit("/", 2)[-2:]) in told for name in listing.names]
     if not any(there):
         return
     listing.entries = [entry for entry in listing.entries if entry.file != printable(place)]
@@ -161,7 +167,19 @@ def _label(listing: Listing, sounds: Sequence[str], wanted: Wanted) -> None:
         if len(folders) == 1 and len(sounds) > 1:
             raise DataError(f"{printable(listing.root)}: {_one_folder(sounds)}")
         words = [name for name in sounds if NOISE not in name.split("/")[:-1]]
-        arrange(listing, words, steps_over(words), EXPECTED)
+        inner = _inner(words)
+        own, before = dict(zip(inner, words, strict=True)), len(listing.entries)
+        arrange(listing, inner, steps_over(inner), EXPECTED)
+        listing.names = [own[name] for name in listing.names]
+        listing.entries[before:] = [
+            replace(said, file=own.get(said.file, said.file)) for said in listing.entries[before:]
+        ]
+        if all(map(PEOPLE.fullmatch, listing.classes)):
+            reason = (
+                f"the folders are called like people or folds ({', '.join(listing.classes[:2])} ...): if names of "
+                "files say what they are, give --label-pattern, and --groups for what the folders say"
+            )
+            listing.entries.append(Entry(printable(os.path.basename(listing.root)), "event", reason))  # noqa: PTH119
         noises = sorted(set(sounds) - set(words))
         listing.entries += [Entry(printable(name), "ignored", "noise to be mixed in, no class") for name in noises]
         return
@@ -181,6 +199,17 @@ def _label(listing: Listing, sounds: Sequence[str], wanted: Wanted) -> None:
             f"--label-pattern {wanted.label_pattern}: there is no label in any of {len(sounds):,} names{first}."
         )
     name_classes(listing, labels)
+
+
+def _inner(names: Sequence[str]) -> Sequence[str]:
+    """Names without a folder that stands around all classes below that of a split: train/audio/yes/1.wav."""
+    paths = [name.split("/") for name in names]
+    second = {path[1] for path in paths if SPLIT_WORDS.get(path[0].lower()) == TRAIN}
+    deep = all(len(path) > 3 for path in paths if SPLIT_WORDS.get(path[0].lower()) == TRAIN)
+    if len(second) != 1 or not deep:
+        return names
+    found = ["/".join((path[0], *path[2:]) if path[1] in second else path) for path in paths if len(path) > 1]
+    return found if len(set(found)) == len(names) else names
 
 
 def _one_folder(sounds: Sequence[str]) -> str:
