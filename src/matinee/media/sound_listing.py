@@ -146,7 +146,7 @@ def _divide_by(listing: Listing, place: str, content: bytes) -> None:
     They are named from the folder of the list on, or from one in it that stands around all classes.
     """
     file, lines = place.rpartition("/")[2], content.decode("utf-8", "replace").splitlines()
-    told = {line.strip().removeprefix("./") for line in lines if line.strip()}
+    told = {line.strip().replace("\\", "/").removeprefix("./") for line in lines if line.strip()}
     there = ["/".join(name.rsplit("/", 2)[-2:]) in told for name in listing.names]
     if not any(there):
         return
