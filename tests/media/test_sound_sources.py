@@ -109,7 +109,9 @@ def test_a_table_cannot_lead_out_of_its_folder(tmp_path: Path) -> None:
 def test_names_may_say_the_label_the_test_and_what_belongs_together(tmp_path: Path) -> None:
     for seed in range(24):
         put(tmp_path / "r" / f"{seed % 2}_p{seed % 3}_{seed // 6}.wav", 300 + 600 * (seed % 2), seed=seed)
-    with pytest.raises(DataError, match=r"in one folder.*--label-pattern.*\(2 classes: 0, 1\)"):
+    with pytest.raises(
+        DataError, match=r"in one folder.*--label-pattern.*2 classes: 0, 1;.*\{1\}.* 3 classes: p0, p1, p2;"
+    ):
         read(tmp_path / "r")
     data = read(tmp_path / "r", label_pattern=r"^(\d)", test_pattern=r"_0\.wav$", groups=r"_(p\d)_")
     assert data.task.names() == ("0", "1") and len(data.test) == 6

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,6 +52,7 @@ LIST_BYTES: Final = 1 << 28
 NOISE: Final = "_background_noise_"
 """A folder beside those of the words: recordings to be mixed into others, no class."""
 PEOPLE: Final = re.compile(r"(actor|speaker|spk|person|subject|session|fold)[ _-]?\d+", re.IGNORECASE)
+PARTS, OFFERED = 8, 3  # of names that may be labels, and those that are shown
 EXPECTED: Final = (
     "expected class folders with sounds in them, like {root}/dog/1.wav and {root}/rain/2.ogg, or the same under "
     "{root}/train, {root}/val and {root}/test, or a CSV with a file and a label column"
@@ -214,15 +216,22 @@ def _inner(names: Sequence[str]) -> Sequence[str]:
 
 def _one_folder(sounds: Sequence[str]) -> str:
     """What to say of sounds that lie all in one folder, whose names may tell their labels."""
-    words = {re.split(r"[_\-. ]", name.rpartition("/")[2])[0] for name in sounds}
     told = f"its {len(sounds):,} sounds lie in one folder, so no folder says what they are. "
-    if 2 <= len(words) <= len(sounds) // 2:
-        some = ", ".join(map(printable, sorted(words, key=natural)[:5]))
+    stems = [os.path.splitext(name.rpartition("/")[2])[0] for name in sounds]  # noqa: PTH122
+    parts = [re.split(r"[_\-. ]", stem) for stem in stems]
+    usual = Counter(map(len, parts)).most_common(1)[0][0]
+    columns = [set(words) for words in zip(*(words for words in parts if len(words) == usual), strict=True)][:PARTS]
+    fair = [(place, words) for place, words in enumerate(columns) if 2 <= len(words) <= len(sounds) // 2]
+    if not fair:
         return (
-            f"{told}Their names may: --label-pattern '^([^_. -]+)' would take what they begin with "
-            f"({len(words):,} classes: {some}{', ...' if len(words) > 5 else ''})."
+            f"{told}Put each class into a folder, write a CSV with a file and a label column, or give --label-pattern."
         )
-    return f"{told}Put each class into a folder, write a CSV with a file and a label column, or give --label-pattern."
+    options = []
+    for place, words in sorted(fair, key=lambda each: each[0] and len(each[1]))[:OFFERED]:
+        pattern = f"^(?:[^_. -]+[_. -]){{{place}}}([^_. -]+)" if place else "^([^_. -]+)"
+        some = ", ".join(map(printable, sorted(words, key=natural)[:4]))
+        options.append(f"'{pattern}' would take {len(words):,} classes: {some}{', ...' if len(words) > 4 else ''}")
+    return f"{told}Their names may, by --label-pattern: {'; '.join(options)}"
 
 
 def _pattern(field: str, expression: str) -> re.Pattern[str]:
