@@ -154,7 +154,7 @@ def _divide_by(listing: Listing, place: str, content: bytes) -> None:
         return
     listing.entries = [entry for entry in listing.entries if entry.file != printable(place)]
     missing = len(told) - sum(there)
-    if missing:
+    if missing > 0:
         reason = f"{missing:,} of the {len(told):,} sounds that it names are not there, or cannot be used"
         listing.entries.append(Entry(printable(place), "event", reason))
     listing.splits = [
