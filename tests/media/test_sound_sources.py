@@ -110,7 +110,9 @@ def test_a_table_cannot_lead_out_of_its_folder(tmp_path: Path) -> None:
 def test_names_may_say_the_label_the_test_and_what_belongs_together(tmp_path: Path) -> None:
     for seed in range(24):
         put(tmp_path / "r" / f"{seed % 2}_p{seed % 3}_{seed // 6}.wav", 300 + 600 * (seed % 2), seed=seed)
-    with pytest.raises(DataError, match=r"in one folder.*--label-pattern.*\(2 classes: 0, 1\)"):
+    with pytest.raises(
+        DataError, match=r"in one folder.*--label-pattern.*2 classes: 0, 1;.*\{1\}.* 3 classes: p0, p1, p2;"
+    ):
         read(tmp_path / "r")
     data = read(tmp_path / "r", label_pattern=r"^(\d)", test_pattern=r"_0\.wav$", groups=r"_(p\d)_")
     assert data.task.names() == ("0", "1") and len(data.test) == 6
@@ -363,6 +365,32 @@ def test_lists_beside_words_are_their_splits(tmp_path: Path) -> None:
     told = {entry.file: entry.reason for entry in data.origin.entries}
     assert told["_background_noise_/pink.wav"] == "noise to be mixed in, no class"
     assert told["testing_list.txt"].startswith("1 of the 3 sounds that it names") and "validation_list.txt" not in told
+
+
+def test_a_contest_may_have_folders_around_its_words_and_an_example_of_an_answer(tmp_path: Path) -> None:
+    folders(tmp_path / "train" / "audio", 4)
+    (tmp_path / "train" / "testing_list.txt").write_text("low/1.wav\nhigh/1.flac\n")
+    put(tmp_path / "test" / "audio" / "clip.wav", 300)
+    table(tmp_path / "sample_submission.csv", "fname,label", ["clip.wav,silence"])
+    data = read(tmp_path)
+    assert data.task.names() == ("high", "low") and len(data.test) == 2 and total(data) == 8
+    assert {entry.file: entry.kind for entry in data.origin.entries}["test/audio/clip.wav"] == "no-label"
+    with zipfile.ZipFile(tmp_path / "words.zip", "w") as archive:
+        for path in sorted((tmp_path / "train").rglob("*.*")):
+            archive.write(path, path.relative_to(tmp_path))
+    again = read(tmp_path / "words.zip")
+    assert again.task.names() == ("high", "low") and len(again.test) == 2
+
+
+def test_folders_called_like_people_are_remarked_upon(tmp_path: Path) -> None:
+    for actor in ("Actor_01", "Actor_02"):
+        for emotion in (1, 3):
+            for take in range(3):
+                put(tmp_path / "s" / actor / f"03-01-{emotion:02d}-0{take}-{actor[-2:]}.wav", 300 * emotion, seed=take)
+    (event,) = read(tmp_path / "s").origin.entries
+    assert event.kind == "event" and "Actor_01, Actor_02" in event.reason and "--label-pattern" in event.reason
+    data = read(tmp_path / "s", label_pattern=r"^\d+-\d+-(\d+)", groups=r"(\d+)\.wav")
+    assert data.task.names() == ("01", "03") and not data.origin.entries
 
 
 def test_what_lies_beside_sounds_does_not_stand_in_the_way(tmp_path: Path) -> None:

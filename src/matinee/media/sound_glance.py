@@ -9,16 +9,20 @@ from pathlib import Path
 from typing import Final
 
 from matinee.core.errors import DataError
+from matinee.media.picture_listing import TEST, VALID
 from matinee.media.sound_tables import FILE_COLUMNS, LABELS, TABLES
 from matinee.media.sounds import EXTENSIONS
 from matinee.media.walking import is_folder
 
+LISTS: Final = {"validation_list.txt": VALID, "testing_list.txt": TEST}
+"""Files that name the sounds of a split, a line each (Speech Commands, Warden, 2018, arXiv 1804.03209)."""
 MOST: Final = 2_000  # entries of a folder that are read
 FOLDERS: Final = 24
 SPOKEN: Final = (".scp", ".textgrid")
 """Beside sounds, these hold what is said in them: then they are something else than examples of classes."""
 WRITTEN: Final = (".txt", ".lab", ".trn")
 """These may do so too, or tell who recorded them."""
+MANY: Final = 3  # texts in a folder of their own
 BEGINNING: Final = 65_536  # bytes of a file
 
 
@@ -52,7 +56,7 @@ class _Shelf:
         if self.spoken or not self.texts:
             return self.spoken
         if not self.sounds:
-            return True
+            return len(self.texts) >= MANY
         alike = sum(text.stem.lower() in self.sounds for text in self.texts)
         return alike * 2 > len(self.texts) or any(_names(text, self.sounds) for text in self.texts[:4])
 
@@ -95,7 +99,7 @@ def _look(folder: Path) -> _Shelf:
                 shelf.sounds.add(stem)
             elif ending in TABLES:
                 shelf.tables.append(Path(entry.path))
-            elif ending in WRITTEN:
+            elif ending in WRITTEN and entry.name.lower() not in LISTS:
                 shelf.texts.append(Path(entry.path))
             shelf.spoken = shelf.spoken or ending in SPOKEN
     return shelf

@@ -10,8 +10,10 @@ Beside class folders, testing_list.txt and validation_list.txt name the sounds o
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,9 +27,9 @@ from matinee.core.settings import flag
 from matinee.core.splits import joined
 from matinee.media.finding import Found
 from matinee.media.picture_listing import (
+    SPLIT_WORDS,
     TEST,
     TRAIN,
-    VALID,
     Listing,
     arrange,
     digest,
@@ -37,19 +39,20 @@ from matinee.media.picture_listing import (
     sift,
     steps_over,
 )
-from matinee.media.sound_glance import fits
+from matinee.media.sound_glance import LISTS, fits
 from matinee.media.sound_rows import SoundListing, label_by_table
+from matinee.media.sound_serving import entry_of
 from matinee.media.sound_tables import TABLES, read_table, tables_of
-from matinee.media.sounds import EXTENSIONS
+from matinee.media.sounds import EXTENSIONS, SoundError
 from matinee.media.walking import content_of, natural, printable, walk
 
 __all__ = ["Wanted", "fits", "listed"]
 
-LISTS: Final = {"validation_list.txt": VALID, "testing_list.txt": TEST}
-"""Files that name the sounds of a split, a line each (Speech Commands, Warden, 2018, arXiv 1804.03209)."""
 LIST_BYTES: Final = 1 << 28
 NOISE: Final = "_background_noise_"
 """A folder beside those of the words: recordings to be mixed into others, no class."""
+PEOPLE: Final = re.compile(r"(actor|speaker|spk|person|subject|session|fold)[ _-]?\d+", re.IGNORECASE)
+PARTS, OFFERED = 8, 3  # of names that may be labels, and those that are shown
 EXPECTED: Final = (
     "expected class folders with sounds in them, like {root}/dog/1.wav and {root}/rain/2.ogg, or the same under "
     "{root}/train, {root}/val and {root}/test, or a CSV with a file and a label column"
@@ -108,6 +111,9 @@ def _of_zip(path: str, wanted: Wanted) -> SoundListing:
     listing = Listing(path, archive=True, what="sound")
     places = entries_of(listing)
     _label(listing, sift(sorted(places), listing.entries, EXTENSIONS, "sound"), wanted)
+    for place in [name for name in places if name.rpartition("/")[2] in LISTS]:
+        with contextlib.suppress(SoundError):  # one that cannot be read is in the ledger, as what is no sound
+            _divide_by(listing, place, entry_of(path, places[place]))
     listing.places = [places[name] for name in listing.names]
     return SoundListing(listing).filled()
 
@@ -132,21 +138,23 @@ def _of_folder(root: str, table: str, wanted: Wanted) -> SoundListing:
     except DataError as error:
         raise DataError(f"{error}. A table nearly tells them: {lacking}") if lacking else error from None
     for place in [name for name in found.names if name.rpartition("/")[2] in LISTS]:
-        _divide_by(listing, place)
+        _divide_by(listing, place, content_of(Path(root, place), LIST_BYTES))
     return SoundListing(listing).filled()
 
 
-def _divide_by(listing: Listing, place: str) -> None:
-    """Puts the sounds that a list names into its split; once there is one, what no list names is to learn from."""
-    folder, _, file = place.rpartition("/")
-    text = content_of(Path(listing.root, place), LIST_BYTES).decode("utf-8", "replace")
-    told = {os.path.normpath(f"{folder}/{line.strip()}".lstrip("/")) for line in text.splitlines() if line.strip()}
-    there = [name in told for name in listing.names]
+def _divide_by(listing: Listing, place: str, content: bytes) -> None:
+    """Puts the sounds that a list names into its split; once there is one, what no list names is to learn from.
+
+    They are named from the folder of the list on, or from one in it that stands around all classes.
+    """
+    file, lines = place.rpartition("/")[2], content.decode("utf-8", "replace").splitlines()
+    told = {line.strip().replace("\\", "/").removeprefix("./") for line in lines if line.strip()}
+    there = ["/".join(name.rsplit("/", 2)[-2:]) in told for name in listing.names]
     if not any(there):
         return
     listing.entries = [entry for entry in listing.entries if entry.file != printable(place)]
     missing = len(told) - sum(there)
-    if missing:
+    if missing > 0:
         reason = f"{missing:,} of the {len(told):,} sounds that it names are not there, or cannot be used"
         listing.entries.append(Entry(printable(place), "event", reason))
     listing.splits = [
@@ -161,7 +169,19 @@ def _label(listing: Listing, sounds: Sequence[str], wanted: Wanted) -> None:
         if len(folders) == 1 and len(sounds) > 1:
             raise DataError(f"{printable(listing.root)}: {_one_folder(sounds)}")
         words = [name for name in sounds if NOISE not in name.split("/")[:-1]]
-        arrange(listing, words, steps_over(words), EXPECTED)
+        inner = _inner(words)
+        own, before = dict(zip(inner, words, strict=True)), len(listing.entries)
+        arrange(listing, inner, steps_over(inner), EXPECTED)
+        listing.names = [own[name] for name in listing.names]
+        listing.entries[before:] = [
+            replace(said, file=own.get(said.file, said.file)) for said in listing.entries[before:]
+        ]
+        if all(map(PEOPLE.fullmatch, listing.classes)):
+            reason = (
+                f"the folders are called like people or folds ({', '.join(listing.classes[:2])} ...): if names of "
+                "files say what they are, give --label-pattern, and --groups for what the folders say"
+            )
+            listing.entries.append(Entry(printable(os.path.basename(listing.root)), "event", reason))  # noqa: PTH119
         noises = sorted(set(sounds) - set(words))
         listing.entries += [Entry(printable(name), "ignored", "noise to be mixed in, no class") for name in noises]
         return
@@ -183,17 +203,35 @@ def _label(listing: Listing, sounds: Sequence[str], wanted: Wanted) -> None:
     name_classes(listing, labels)
 
 
+def _inner(names: Sequence[str]) -> Sequence[str]:
+    """Names without a folder that stands around all classes below that of a split: train/audio/yes/1.wav."""
+    paths = [name.split("/") for name in names]
+    second = {path[1] for path in paths if SPLIT_WORDS.get(path[0].lower()) == TRAIN}
+    deep = all(len(path) > 3 for path in paths if SPLIT_WORDS.get(path[0].lower()) == TRAIN)
+    if len(second) != 1 or not deep:
+        return names
+    found = ["/".join((path[0], *path[2:]) if path[1] in second else path) for path in paths if len(path) > 1]
+    return found if len(set(found)) == len(names) else names
+
+
 def _one_folder(sounds: Sequence[str]) -> str:
     """What to say of sounds that lie all in one folder, whose names may tell their labels."""
-    words = {re.split(r"[_\-. ]", name.rpartition("/")[2])[0] for name in sounds}
     told = f"its {len(sounds):,} sounds lie in one folder, so no folder says what they are. "
-    if 2 <= len(words) <= len(sounds) // 2:
-        some = ", ".join(map(printable, sorted(words, key=natural)[:5]))
+    stems = [os.path.splitext(name.rpartition("/")[2])[0] for name in sounds]  # noqa: PTH122
+    parts = [re.split(r"[_\-. ]", stem) for stem in stems]
+    usual = Counter(map(len, parts)).most_common(1)[0][0]
+    columns = [set(words) for words in zip(*(words for words in parts if len(words) == usual), strict=True)][:PARTS]
+    fair = [(place, words) for place, words in enumerate(columns) if 2 <= len(words) <= len(sounds) // 2]
+    if not fair:
         return (
-            f"{told}Their names may: --label-pattern '^([^_. -]+)' would take what they begin with "
-            f"({len(words):,} classes: {some}{', ...' if len(words) > 5 else ''})."
+            f"{told}Put each class into a folder, write a CSV with a file and a label column, or give --label-pattern."
         )
-    return f"{told}Put each class into a folder, write a CSV with a file and a label column, or give --label-pattern."
+    options = []
+    for place, words in sorted(fair, key=lambda each: each[0] and len(each[1]))[:OFFERED]:
+        pattern = f"^(?:[^_. -]+[_. -]){{{place}}}([^_. -]+)" if place else "^([^_. -]+)"
+        some = ", ".join(map(printable, sorted(words, key=natural)[:4]))
+        options.append(f"'{pattern}' would take {len(words):,} classes: {some}{', ...' if len(words) > 4 else ''}")
+    return f"{told}Their names may, by --label-pattern: {'; '.join(options)}"
 
 
 def _pattern(field: str, expression: str) -> re.Pattern[str]:

@@ -64,14 +64,14 @@ def read_table(path: str, root: str, found: Found, named: tuple[str, str]) -> So
 def tables_of(names: Sequence[str], root: str, found: Found, named: tuple[str, str]) -> tuple[list[SoundRecords], str]:
     """The tables that speak for a folder of files `names`, and what one lacks that nearly does, else "".
 
-    One near the top that names sounds: rather one called train, or in a folder called so, than another, one that a
-    contest shows as an example of an answer last of all, else the one that names most. Beside one called train, those
-    called valid and test.
+    One near the top that names sounds: rather one called train, or in a folder called so, than another, else the one
+    that names most. Beside one called train, those called valid and test. What a contest shows as an example of an
+    answer is none.
     """
-    ranked: list[tuple[tuple[bool, bool, int, int, str], SoundRecords]] = []
+    ranked: list[tuple[tuple[bool, int, int, str], SoundRecords]] = []
     lacking = ""
     for name in sorted(names):
-        if name.count("/") > 1 or not name.lower().endswith(TABLES):
+        if name.count("/") > 1 or not name.lower().endswith(TABLES) or "submission" in name.lower():
             continue
         path = os.path.join(root, name)  # noqa: PTH118
         try:
@@ -82,7 +82,7 @@ def tables_of(names: Sequence[str], root: str, found: Found, named: tuple[str, s
         files = [table.find(values[table.file])[0] for values in table.records.rows]
         if sum(map(bool, files[:FIRST])) * 2 <= len(files[:FIRST]):
             continue
-        rank = ("submission" in name.lower(), table.split != TRAIN, -len(set(files)), name.count("/"), name)
+        rank = (table.split != TRAIN, -len(set(files)), name.count("/"), name)
         ranked.append((rank, table))
     if not ranked:
         return [], lacking

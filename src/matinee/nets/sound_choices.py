@@ -56,6 +56,11 @@ class SoundRecipe:
     hide: float = 0.0
 
 
+def usual_bands(seconds: float) -> int:
+    """Mel bands for windows of this length: fewer for words, so that how high a voice is shows less in them."""
+    return 64 if seconds > LONG else 40
+
+
 def check(name: str) -> None:
     """Raises SettingsError for a network that does not exist."""
     if name not in NAMES:

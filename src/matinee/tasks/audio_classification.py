@@ -67,7 +67,7 @@ class AudioClassification(Classification):
     longest: float = setting(
         30.0, "seconds of one example; longer recordings become several", low=0.1, high=600, reading=True
     )
-    bands: int = setting(64, "mel bands of the spectrogram", low=8, high=256)
+    bands: int | None = setting(None, "mel bands of the spectrogram", low=8, high=256)
     label_pattern: str = setting("", "regular expression: the part of a file's name that is its label", reading=True)
     test_pattern: str = setting("", "regular expression: files whose name it fits are the test", reading=True)
     groups: str = setting(
@@ -157,7 +157,7 @@ class AudioClassification(Classification):
         sounds, labels = tones(seed)
         task = dataclasses.replace(
             self, classes=("low", "high", "rising", "noise"), counts=(80,) * 4, rate=4000, window_length=800,
-            bands=min(self.bands, 24), size="s" if self.network == "auto" else self.size,
+            bands=min(self.bands or 24, 24), size="s" if self.network == "auto" else self.size,
         )  # fmt: skip
         examples = Examples.of({"sound": Ragged.of(sounds, np.int16), "label": labels})
         train, valid, test = (examples.take(np.arange(a, b)) for a, b in ((0, 320), (320, 400), (400, 480)))
@@ -168,12 +168,13 @@ class AudioClassification(Classification):
     @property
     def shape(self) -> SoundShape:
         """What goes into the network and comes out."""
-        from matinee.nets.sound_choices import SoundShape
+        from matinee.nets.sound_choices import SoundShape, usual_bands
 
-        return SoundShape(self.rate, self.window_length, self.bands, len(self.classes))
+        bands = self.bands or usual_bands(self.window_length / max(1, self.rate))
+        return SoundShape(self.rate, self.window_length, bands, len(self.classes))
 
     def choose(self, data: Data, minutes: float | None) -> AudioClassification:
-        """Network and size by the number of sounds; augmentation by the network's recipe."""
+        """Network and size by the number of sounds, bands by their length; augmentation by the network's recipe."""
         from matinee.nets.sound_choices import MANY
 
         network = "cnn" if self.network == "auto" else self.network
@@ -182,7 +183,7 @@ class AudioClassification(Classification):
         recipe = named._recipe(len(data.train))
         varied = ("speed", "tilt", "noise", "mix", "hide", "label_smoothing")
         open_ = {field: getattr(recipe, field) for field in varied if getattr(self, field) is None}
-        return dataclasses.replace(named, **open_)
+        return dataclasses.replace(named, bands=self.shape.bands, **open_)
 
     def _recipe(self, examples: int) -> SoundRecipe:
         from matinee.nets.sound_choices import recommend
@@ -269,7 +270,10 @@ class AudioClassification(Classification):
 
         from matinee.nets.log_mel import LogMel, MelShape
 
-        features, found = LogMel(MelShape(self.rate, min(self.bands, 40), 2.5 * self.shape.hop, self.shape.hop)), []
+        features, found = (
+            LogMel(MelShape(self.rate, min(self.shape.bands, 40), 2.5 * self.shape.hop, self.shape.hop)),
+            [],
+        )
         with torch.inference_mode():
             for first in range(0, len(examples), AT_ONCE):
                 inputs = self.collate(examples.gather(np.arange(first, min(first + AT_ONCE, len(examples))))).inputs
@@ -321,7 +325,7 @@ class AudioClassification(Classification):
         from matinee.nets.log_mel import LogMel, MelShape
 
         waves = inputs[:, : self.window_length].float().cpu()
-        features = LogMel(MelShape(self.rate, self.bands, 2.5 * self.shape.hop, self.shape.hop))
+        features = LogMel(MelShape(self.rate, self.shape.bands, 2.5 * self.shape.hop, self.shape.hop))
         with torch.inference_mode():
             spectra = features(waves).numpy()
         return [
