@@ -75,7 +75,7 @@ def label_by_tables(
         below = os.path.relpath(os.path.dirname(table), listing.root).replace(os.sep, "/")  # noqa: PTH120
         beside = "" if below == "." else f"{below}/"
         rows.find = lambda said, beside=beside: found(said, beside)  # type: ignore[misc]
-        why = _no_stretches(listing.root, records.rows, columns, rows.find)
+        why = no_stretches(listing.root, records.rows, columns, rows.find)
         if why:
             columns |= {"start": -1, "end": -1}
             listing.entries.append(Entry(printable(os.path.basename(table)), "event", why))  # noqa: PTH119
@@ -102,7 +102,7 @@ def split_of_table(name: str) -> int:
     return own if own >= 0 else SPLIT_WORDS.get(folder.rpartition("/")[2].lower(), -1)
 
 
-def _no_stretches(root: str, rows: Sequence[tuple[str, ...]], columns: dict[str, int], find: Find) -> str:
+def no_stretches(root: str, rows: Sequence[tuple[str, ...]], columns: dict[str, int], find: Find) -> str:
     """Why the columns of times are no stretches of these files; "" where they are, or there are none.
 
     Tables of clips that were cut out of longer recordings often say where they lay in those.
