@@ -127,6 +127,13 @@ def test_a_table_beside_midi_files_tells_their_splits(tmp_path: Path) -> None:
     assert splits_by_table(tmp_path, ["v3/maestro.csv"], names) == {names[0]: 0, names[1]: 1}
 
 
+def test_files_that_systems_put_there_are_no_music(tmp_path: Path) -> None:
+    (tmp_path / "__MACOSX").mkdir()
+    (tmp_path / "__MACOSX" / "._a.mid").write_bytes(b"\0")
+    with pytest.raises(DataError, match="no MIDI file"):
+        read_pieces(str(tmp_path), None, 4096, lambda done, whole: None)
+
+
 def test_notes_survive_a_roll() -> None:
     notes = [Note(60, 0, 4), Note(60, 4, 2), Note(67, 1, 9), Note(21, 0, 1), Note(108, 9, 1)]
     cells = roll_of([*notes, Note(5, 0, 3), Note(60, 99, 1)], 10)

@@ -73,9 +73,12 @@ def test_tables_tell_stretches_of_recordings_and_lie_in_folders_of_splits(tmp_pa
         sound(tmp_path / "data" / split / "1.wav")
         (tmp_path / "data" / split / "metadata.csv").write_text(f"file_name,transcription\n1.wav,{split}\n")
     (tmp_path / "m.jsonl").unlink()
+    (tmp_path / "__MACOSX").mkdir()
+    (tmp_path / "__MACOSX" / "._1.wav").write_bytes(b"\0")
     assert fits(tmp_path) == "a table of recordings and texts"
     spoken = listed(tmp_path, Asked())
     assert {(name, split) for name, _, _, split in said(spoken)} == {("data/train/1.wav", 0), ("data/test/1.wav", 2)}
+    assert ("__MACOSX/._1.wav", "ignored") in {(entry.file, entry.kind) for entry in spoken.entries}
 
 
 def test_kaldi_folders_are_read_and_commands_never_run(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from matinee.core.ledger import Entry
 from matinee.media.boxes_formats import FormatError
 from matinee.media.picture_listing import SPLIT_WORDS, Listing, digest, entries_of
 from matinee.media.pictures import BROKEN, EXTENSIONS, PictureError, read_bytes
-from matinee.media.walking import printable, walk
+from matinee.media.walking import hidden, printable, walk
 
 HEAD = 65_536  # bytes from which the kind of a file is told
 SMALL = HEAD << 8
@@ -57,12 +57,12 @@ class Files:
             path = os.path.realpath(source)
             listing = Listing(path, archive=True)
             places = entries_of(listing)
-            seen, hidden = _seen(sorted(places))
-            return Files(path, seen, listing.stamp, [*listing.entries, *hidden], True, places)
+            seen, others = _seen(sorted(places))
+            return Files(path, seen, listing.stamp, [*listing.entries, *others], True, places)
         root = os.path.realpath(source)
         found = walk(root)
-        seen, hidden = _seen(found.names)
-        return Files(root, seen, digest(tuple(found.facts)), [*found.entries, *hidden])
+        seen, others = _seen(found.names)
+        return Files(root, seen, digest(tuple(found.facts)), [*found.entries, *others])
 
     def __enter__(self) -> Files:
         return self
@@ -148,13 +148,13 @@ class Files:
 
 def _seen(names: Sequence[str]) -> tuple[list[str], list[Entry]]:
     """The names of files that are not hidden, and entries for those that are."""
-    seen, hidden = list[str](), list[Entry]()
+    seen, others = list[str](), list[Entry]()
     for name in names:
-        if "/." in name or name[:1] == "." or name[:9] == "__MACOSX/":
-            hidden.append(Entry(printable(name), "ignored", "a hidden file"))
+        if hidden(name):
+            others.append(Entry(printable(name), "ignored", "a hidden file"))
         else:
             seen.append(name)
-    return seen, hidden
+    return seen, others
 
 
 def _words(name: str) -> set[str]:

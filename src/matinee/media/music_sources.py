@@ -27,7 +27,7 @@ from matinee.media.picture_listing import SPLIT_WORDS
 from matinee.media.picture_manifest import FILE_COLUMNS as USUAL
 from matinee.media.records import read_records
 from matinee.media.text_prints import prints_of
-from matinee.media.walking import natural, printable, walk
+from matinee.media.walking import hidden, natural, printable, walk
 
 MIDI: Final = (".mid", ".midi", ".kar")
 ROLLS: Final = (".mat", ".json")
@@ -147,7 +147,7 @@ def read_pieces(source: str, grid: int | None, longest: int, told: Callable[[int
 
 def _of_folder(folder: Path, grid: int | None, longest: int, told: Callable[[int, int], None]) -> Pieces:
     found = walk(str(folder))
-    names = sorted((name for name in found.names if name.lower().endswith(MIDI)), key=natural)
+    names = sorted((name for name in found.names if name.lower().endswith(MIDI) and not hidden(name)), key=natural)
     if not names:
         rolls = [name for name in _rolls_in(folder) if _is_roll(folder / name)]
         where = printable(str(folder))
@@ -159,7 +159,9 @@ def _of_folder(folder: Path, grid: int | None, longest: int, told: Callable[[int
     pieces = Pieces(grid or 4, True, entries=list(found.entries))
     said = splits_by_table(folder, [name for name in found.names if name.count("/") < 2], names)
     for name in found.names:
-        if not name.lower().endswith((*MIDI, *(TABLES if said else ()))):
+        if hidden(name):
+            pieces.entries.append(Entry(printable(name), "ignored", "a hidden file"))
+        elif not name.lower().endswith((*MIDI, *(TABLES if said else ()))):
             pieces.entries.append(Entry(printable(name), "ignored", "not a MIDI file by the ending of its name"))
     divided = {name.split("/")[0].lower() for name in names if "/" in name} & SPLIT_WORDS.keys()
     given = any(SPLIT_WORDS[word] == TRAIN for word in divided) and not said

@@ -31,7 +31,7 @@ from matinee.media.records import GROUP_COLUMNS, Records, glance, read_records
 from matinee.media.sound_rows import FILE_COLUMNS, no_stretches, split_of_table
 from matinee.media.sounds import EXTENSIONS
 from matinee.media.stretches import ENDS, STARTS, seconds_of, stretch_name
-from matinee.media.walking import content_of, is_folder, natural, printable, walk
+from matinee.media.walking import content_of, hidden, is_folder, natural, printable, walk
 
 FRAMES: Final = (".mfc", ".npy")
 """Files of frames that were computed before."""
@@ -124,7 +124,9 @@ def listed(source: str | Path, asked: Asked) -> Spoken:
         table, root = f"{root.name}/{table}", root.parent
         seen = walk(str(root))
     spoken = Spoken(str(root), entries=list(seen.entries), stamp=digest(seen.facts))
-    found = Found(sorted(seen.names, key=natural), RECORDED, "recording")
+    for name in filter(hidden, seen.names):
+        spoken.leave(name, "ignored", "a hidden file")
+    found = Found(sorted((name for name in seen.names if not hidden(name)), key=natural), RECORDED, "recording")
     if table:
         spoken.what = "a table"
         _from_tables(spoken, found, asked, [table])
