@@ -165,7 +165,8 @@ def test_entities_are_not_expanded(tmp_path: Path) -> None:
 
 
 def test_lines_of_labels() -> None:
-    marked = yolo("0 .5 .5 .2 .4\n\n1 .1 .1 .3 .1 .3 .5\nx 1 2\n0 100 100 20 20\n0 nan .5 .1 .1", {"0": "car"})
+    lines = "0 .5 .5 .2 .4\n\n1 .1 .1 .3 .1 .3 .5\nx 1 2\n0 100 100 20 20\n0 nan .5 .1 .1"
+    marked = yolo(lines, {"0": "car", "1": "1"})
     assert [box.label for box in marked.boxes] == ["car", "1", "car"] and len(marked.notes) == 2
     assert marked.boxes[0].sides == pytest.approx((0.4, 0.3, 0.6, 0.7))
     assert marked.boxes[1].sides == pytest.approx((0.1, 0.1, 0.3, 0.5))  # a polygon
@@ -377,3 +378,29 @@ def test_a_name_that_several_pictures_have_is_not_guessed(tmp_path: Path) -> Non
     listing = listed(str(tmp_path))
     assert [(marked.name, marked.split) for marked in listing.marked] == [("val/1.jpg", 1)]
     assert any("several pictures are called 1.jpg" in entry.reason for entry in listing.entries)
+
+
+def test_what_labels_of_other_programs_say(tmp_path: Path) -> None:
+    for seed in range(3):
+        picture(tmp_path / "images" / f"test_{seed}.jpg", seed)
+        write(tmp_path / "labels" / f"test_{seed}.txt", "1 .5 .5 .2 .4 .1 .1 .2 .2\n")
+        write(tmp_path / "__MACOSX" / "labels" / f"._test_{seed}.txt", "1 .5 .5 .2 .4\n")
+    write(tmp_path / "data.yaml", "kpt_shape: [2, 2]\nnames: [cat, dog]\n")
+    found = listed(str(tmp_path))
+    assert [marked.split for marked in found.marked] == [-1, -1, -1]  # their names say nothing of splits
+    assert found.marked[0].boxes[0].sides == pytest.approx((0.4, 0.3, 0.6, 0.7))  # points are not corners
+    assert {entry.reason for entry in found.entries} == {"a hidden file"}
+
+    write(tmp_path / "labels" / "test_2.txt", "2 .5 .5 .2 .4\n")
+    with pytest.raises(DataError, match="classes from 1 to 2, and the list of their names counts from 0"):
+        listed(str(tmp_path))
+    write(tmp_path / "labels" / "test_1.txt", "0 .5 .5 .2 .4\n")
+    assert "class 2, which has no name" in listed(str(tmp_path)).marked[2].notes[0]
+
+
+def test_a_table_of_centres_in_utf_16(tmp_path: Path) -> None:
+    picture(tmp_path / "ü 1.jpg", 1)
+    text = "image\tx_center\ty_center\twidth\theight\tlabel\nü 1.jpg\t20\t10\t6\t8\tcat\n"
+    (tmp_path / "boxes.tsv").write_text(text, encoding="utf-16")
+    assert fits(str(tmp_path)) == "CSV boxes"
+    assert listed(str(tmp_path)).marked[0].boxes[0].sides == (17, 6, 23, 14)

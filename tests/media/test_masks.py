@@ -14,7 +14,17 @@ from matinee.core.errors import DataError
 from matinee.core.moment import Moment
 from matinee.media import mask_classes
 from matinee.media.mask_augment import MaskPolicy, part_of, vary
-from matinee.media.mask_classes import CAMVID, VOID, ClassList, colour_of, decide, published, read_list
+from matinee.media.mask_classes import (
+    CAMVID,
+    VOID,
+    ClassList,
+    colour_of,
+    decide,
+    find_list,
+    meant,
+    published,
+    read_list,
+)
 from matinee.media.mask_files import mask_colours, mask_numbers, shrunk, stretched
 from matinee.media.mask_names import has_masks, pair
 from matinee.media.mask_pictures import as_png, overlay, palette_of
@@ -180,6 +190,24 @@ def test_published_layouts_name_their_classes() -> None:
     assert voc is not None and len(voc.names) == 21 and voc.names[15] == "person"
     assert cityscapes is not None and dict(zip(cityscapes.ids, cityscapes.names, strict=True))[26] == "car"
     assert published(["masks/a.png"]) is None
+
+
+def test_numbers_that_are_meant() -> None:
+    def counts(**told: int) -> list[int]:
+        return [told.get(f"n{number}", 0) for number in range(256)]
+
+    soft = counts(n0=800, n1=5, n128=20, n254=5, n255=170)
+    assert meant(soft, None, False) == [0, 255]  # black and white with soft edges
+    assert meant(soft, ClassList((0, 1), ("field", "weed")), False) == [0, 255]
+    assert meant(counts(n0=800, n1=100, n255=100), None, False) == [0, 1, 255]
+    assert meant(soft, ClassList((0, 5), ("field", "weed")), False) == [0, 1, 128, 254, 255]
+    three = ClassList((0, 1, 2), ("sky", "road", "car"))
+    assert meant(counts(n0=5000, n1=400, n3=1), three, False) == [0, 1, 3]  # a stray pixel
+    assert meant(counts(n1=500, n3=400), three, True) == [1, 3]
+    for wrong in (counts(n1=500, n2=1, n3=400), counts(n0=9, n1=500, n3=400, n255=9)):
+        with pytest.raises(DataError, match="number 3, and the list names 3 classes from 0"):
+            meant(wrong, three, False)
+    assert find_list(["train/_classes.csv", "train/1.jpg", "valid/_classes.csv"]) == "valid/_classes.csv"
 
 
 def test_classes_are_decided() -> None:

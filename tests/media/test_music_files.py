@@ -15,7 +15,7 @@ from matinee.media import mat_files
 from matinee.media.mat_files import read_mat
 from matinee.media.music_looks import degrees, in_common, lengths, longest_shared, told
 from matinee.media.music_requests import Terms, cells_of, listed
-from matinee.media.music_sources import fits, in_terms, prints, read_pieces, split_pieces
+from matinee.media.music_sources import fits, in_terms, prints, read_pieces, split_pieces, splits_by_table
 from matinee.media.piano_rolls import HELD, KEYS, OPEN, SILENT, STRUCK, Note, key_name, notes_of, out_of_key, roll_of
 from matinee.media.roll_pictures import roll_picture
 from matinee.media.roll_sounds import rendered, wav_bytes
@@ -117,6 +117,21 @@ def test_rolls_in_json(tmp_path: Path) -> None:
         read_pieces(str(path), None, 9, lambda done, count: None)
     (tmp_path / "table.json").write_text('{"train": [{"a": 1}]}')
     assert fits(str(tmp_path / "table.json")) is None
+
+
+def test_a_table_beside_midi_files_tells_their_splits(tmp_path: Path) -> None:
+    (tmp_path / "v3").mkdir()
+    table = 'title,split,midi_filename\n"A, B",train,2004/1.midi\nC,validation,2006/2.midi\nD,test,gone.midi\n'
+    (tmp_path / "v3" / "maestro.csv").write_text(table)
+    names = ["v3/2004/1.midi", "v3/2006/2.midi", "v3/2006/3.midi"]
+    assert splits_by_table(tmp_path, ["v3/maestro.csv"], names) == {names[0]: 0, names[1]: 1}
+
+
+def test_files_that_systems_put_there_are_no_music(tmp_path: Path) -> None:
+    (tmp_path / "__MACOSX").mkdir()
+    (tmp_path / "__MACOSX" / "._a.mid").write_bytes(b"\0")
+    with pytest.raises(DataError, match="no MIDI file"):
+        read_pieces(str(tmp_path), None, 4096, lambda done, whole: None)
 
 
 def test_notes_survive_a_roll() -> None:

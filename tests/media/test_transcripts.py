@@ -60,6 +60,28 @@ def test_tables_called_train_and_test_lie_beside_clips(tmp_path: Path) -> None:
     assert kinds(spoken) == ["ignored"]
 
 
+def test_tables_tell_stretches_of_recordings_and_lie_in_folders_of_splits(tmp_path: Path) -> None:
+    sound(tmp_path / "long.wav", 3)
+    lines = ['{"audio_filepath": "long.wav", "offset": %s, "duration": 1, "text": "%s"}\n']
+    rows = "".join(lines[0] % each for each in ((0, "one"), (1.5, "two"), (-1, "bad")))
+    (tmp_path / "m.jsonl").write_text(rows)
+    spoken = listed(tmp_path, Asked())
+    assert [(each.name, each.text, each.begin, each.end) for each in spoken.utterances] == [
+        ("long.wav#t=0,1", "one", 0.0, 1.0), ("long.wav#t=1.5,2.5", "two", 1.5, 2.5),
+    ]  # fmt: skip
+    assert kinds(spoken) == ["unreadable"]
+    for split in ("train", "test"):
+        sound(tmp_path / "data" / split / "1.wav")
+        (tmp_path / "data" / split / "metadata.csv").write_text(f"file_name,transcription\n1.wav,{split}\n")
+    (tmp_path / "m.jsonl").unlink()
+    (tmp_path / "__MACOSX").mkdir()
+    (tmp_path / "__MACOSX" / "._1.wav").write_bytes(b"\0")
+    assert fits(tmp_path) == "a table of recordings and texts"
+    spoken = listed(tmp_path, Asked())
+    assert {(name, split) for name, _, _, split in said(spoken)} == {("data/train/1.wav", 0), ("data/test/1.wav", 2)}
+    assert ("__MACOSX/._1.wav", "ignored") in {(entry.file, entry.kind) for entry in spoken.entries}
+
+
 def test_kaldi_folders_are_read_and_commands_never_run(tmp_path: Path) -> None:
     sound(tmp_path / "wavs" / "r1.wav", 1.0)
     sound(tmp_path / "wavs" / "r2.flac", 1.0)

@@ -15,7 +15,7 @@ from matinee.core.ledger import Entry
 from matinee.media.boxes_formats import FormatError
 from matinee.media.picture_listing import SPLIT_WORDS, Listing, digest, entries_of
 from matinee.media.pictures import BROKEN, EXTENSIONS, PictureError, read_bytes
-from matinee.media.walking import astray, printable, walk
+from matinee.media.walking import astray, hidden, printable, walk
 
 HEAD = 65_536  # bytes from which the kind of a file is told
 SMALL = HEAD << 8
@@ -57,12 +57,12 @@ class Files:
             path = os.path.realpath(source)
             listing = Listing(path, archive=True)
             places = entries_of(listing)
-            seen = {name for name in places if "/." not in name and name[:1] != "." and name[:9] != "__MACOSX/"}
-            hidden = [Entry(printable(name), "ignored", "a hidden file") for name in sorted(places.keys() - seen)]
-            return Files(path, sorted(seen), listing.stamp, [*listing.entries, *hidden], True, places)
+            seen, others = _seen(sorted(places))
+            return Files(path, seen, listing.stamp, [*listing.entries, *others], True, places)
         root = os.path.realpath(source)
         found = walk(root)
-        return Files(root, found.names, digest(tuple(found.facts)), found.entries)
+        seen, others = _seen(found.names)
+        return Files(root, seen, digest(tuple(found.facts)), [*found.entries, *others])
 
     def __enter__(self) -> Files:
         return self
@@ -147,6 +147,17 @@ class Files:
         return (best[0], "") if best else ("", f"its picture ({printable(name)}) is not there{why and f': {why}'}")
 
 
+def _seen(names: Sequence[str]) -> tuple[list[str], list[Entry]]:
+    """The names of files that are not hidden, and entries for those that are."""
+    seen, others = list[str](), list[Entry]()
+    for name in names:
+        if hidden(name):
+            others.append(Entry(printable(name), "ignored", "a hidden file"))
+        else:
+            seen.append(name)
+    return seen, others
+
+
 def _words(name: str) -> set[str]:
     """What the folders around a file say; splits by their number, however they are called."""
     words = {part.lower() for part in name.split("/")[:-1] if part not in ("", ".", "..")} - ROOMS
@@ -169,6 +180,11 @@ def stem_of(name: str) -> str:
 
 def _bare(name: str) -> str:
     return os.path.splitext(name)[0]  # noqa: PTH122
+
+
+def split_around(name: str) -> int:
+    """By the folders around a file alone."""
+    return split_of(name.rpartition("/")[0] + "/")
 
 
 def split_of(name: str) -> int:

@@ -10,7 +10,7 @@ from xml.parsers import expat
 
 from matinee.core.errors import DataError
 from matinee.media.boxes import Box, Marked
-from matinee.media.walking import printable
+from matinee.media.records import WIDE
 
 XML_LIMIT = 1 << 24  # bytes of one file; a picture with ten thousand boxes has three million
 DEEPEST = 50  # elements within elements
@@ -103,14 +103,18 @@ def _number(word: str) -> float | None:
 # -- YOLO and KITTI: a line for each box
 
 
-def yolo(text: str, names: Mapping[str, str]) -> Marked:
-    """Lines of class number, centre, width and height as shares of the sides; or of a polygon, whose box is taken."""
+def yolo(text: str, names: Mapping[str, str], points: bool = False) -> Marked:
+    """Lines of class number, centre, width and height as shares of the sides; or of a polygon, whose box is taken.
+
+    points: what follows a box are points of the body in it, not the corners of a polygon.
+    """
     marked = Marked("", size=(1.0, 1.0))
     for number, line in enumerate(text.splitlines(), 1):
         words = line.split()
         if not words:
             continue
         values = [_number(word) for word in words[1:]]
+        values = values[:4] if points else values
         polygon = len(values) >= 6 and len(values) % 2 == 0
         if any(value is None for value in values) or not (len(values) in (4, 5) or polygon):
             marked.notes.append(f"line {number} is not a class and four shares; it is left out")
@@ -123,6 +127,9 @@ def yolo(text: str, names: Mapping[str, str]) -> Marked:
             sides = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
         if max(map(abs, shares[:4])) > 2:
             marked.notes.append(f"line {number} has pixels where shares of the sides are expected; it is left out")
+            continue
+        if names and words[0] not in names:
+            marked.notes.append(f"line {number} has the class {words[0][:20]}, which has no name; it is left out")
             continue
         marked.boxes.append(Box(names.get(words[0], words[0]), sides, where=f"line {number}"))
     return marked
@@ -284,9 +291,9 @@ def looks_like_coco(head: bytes, tail: bytes) -> bool:
     return b'"images"' in head + tail and b'"bbox"' in head + tail
 
 
-def text_of(raw: bytes, name: str) -> str:
-    """A small file as text. Raises FormatError."""
+def text_of(raw: bytes) -> str:
+    """A small file as text, in UTF-8 or, by its mark, UTF-16. Raises FormatError."""
     try:
-        return raw.decode("utf-8-sig")
+        return raw.decode("utf-16" if raw[:2] in WIDE else "utf-8-sig")
     except UnicodeDecodeError:
-        raise FormatError(f"{printable(name)} is not UTF-8") from None
+        raise FormatError("its text is not UTF-8; save the file as UTF-8") from None

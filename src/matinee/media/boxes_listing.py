@@ -24,6 +24,7 @@ from matinee.media.boxes_files import (
     Files,
     in_label_folder,
     sources_root,
+    split_around,
     split_of,
     stem_of,
 )
@@ -223,8 +224,8 @@ def _add(listing: BoxListing, files: Files, told: str, marked: Marked, name: str
     if not marked.name:
         listing.entries.append(Entry(printable(told), "missing", why))
         return
-    if marked.split < 0:
-        marked.split = split_of(marked.name)
+    if marked.split < 0:  # test_drive_7.jpg is no test: of pictures the folders say it
+        marked.split = split_around(marked.name)
     listing.marked.append(marked)
 
 
@@ -246,7 +247,7 @@ def _voc(listing: BoxListing, files: Files, names: Sequence[str]) -> None:
             listing.entries.append(Entry(printable(name), "unreadable", str(error)))
             continue
         by_stem, _ = files.picture_of(name, stem_of(name))
-        marked.split = splits.get(stem_of(name), split_of(name))
+        marked.split = splits.get(stem_of(name), split_around(name))
         _add(listing, files, name, marked, by_stem or picture or stem_of(name))
 
 
@@ -265,17 +266,31 @@ def _image_sets(listing: BoxListing, files: Files) -> dict[str, int]:
 
 def _lines(listing: BoxListing, files: Files, names: Sequence[str]) -> None:
     classes, places = _classes(listing, files)
+    points, numbers = _has_points(listing, files), set[str]()
     for name in names:
         try:
-            text = text_of(files.read(name, SMALL), name)
+            text = text_of(files.read(name, SMALL))
         except FormatError as error:
             listing.entries.append(Entry(printable(name), "unreadable", str(error)))
             continue
-        marked = yolo(text, classes) if listing.kind == "YOLO" else kitti(text)
+        marked = yolo(text, classes, points) if listing.kind == "YOLO" else kitti(text)
+        numbers.update(line.split(maxsplit=1)[0] for line in text.splitlines() if line.strip())
         _add(listing, files, name, marked, stem_of(name))
+    last = str(len(classes))
+    if listing.kind == "YOLO" and "0" in classes and last not in classes and last in numbers and "0" not in numbers:
+        raise DataError(
+            f"{printable(listing.root)}: the labels have classes from 1 to {last}, and the list of their names counts "
+            f"from 0 ({classes['0']}). Count from 0 in the labels, or put a name for 0 before the others."
+        )
     for marked in listing.marked:
         said = [split for place, split in places if f"/{place}/" in f"/{marked.name}/"]
         marked.split = min(said) if said else marked.split
+
+
+def _has_points(listing: BoxListing, files: Files) -> bool:
+    """Whether a data file says that the lines have points of a body behind their boxes."""
+    told = [_text(listing, files, name) for name in files.names if name.lower().endswith(YAML)]
+    return any(line.startswith("kpt_shape") for text in told for line in text.splitlines())
 
 
 def _classes(listing: BoxListing, files: Files) -> tuple[dict[str, str], list[tuple[str, int]]]:
@@ -312,7 +327,7 @@ def _whole(listing: BoxListing, files: Files, names: Sequence[str]) -> None:
     for name in names:
         try:
             raw = files.read(name)
-            told, notes = coco(raw) if listing.kind == "COCO" else table(name, text_of(raw, name))
+            told, notes = coco(raw) if listing.kind == "COCO" else table(name, text_of(raw))
         except DataError as error:
             listing.entries.append(Entry(printable(name), "unreadable", str(error)))
             continue

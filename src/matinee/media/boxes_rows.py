@@ -13,7 +13,7 @@ from matinee.media.boxes_formats import FormatError
 from matinee.media.picture_listing import SPLIT_WORDS
 from matinee.media.picture_manifest import FILE_COLUMNS, LABEL_COLUMNS, read_manifest
 from matinee.media.pictures import EXTENSIONS
-from matinee.media.records import SPLIT_COLUMNS, Row
+from matinee.media.records import SPLIT_COLUMNS, WIDE, Row
 
 FILES = (*FILE_COLUMNS, "image_name", "imageid", "image_id", "img")
 LABELS = (*LABEL_COLUMNS, "class_name", "label_name", "labelname", "name")
@@ -22,6 +22,11 @@ EDGES = (
     ("right", "xmax", "x_max", "x2", "bbox_x2"), ("bottom", "ymax", "y_max", "y2", "bbox_y2"),
 )  # fmt: skip
 CORNER = (("x", "left", "bbox_x"), ("y", "top", "bbox_y"), ("width", "w", "bbox_width"), ("height", "h", "bbox_height"))
+CENTRE = (
+    ("x_center", "x_centre", "xcenter", "center_x", "centre_x", "cx"),
+    ("y_center", "y_centre", "ycenter", "center_y", "centre_y", "cy"),
+    *CORNER[2:],
+)
 SIZE = ("width", "height")
 REGIONS = ("iscrowd", "is_crowd", "isgroupof", "is_group_of", "difficult", "ignore", "ignored")
 """Columns that say, by 1 or true, that nobody counted what is in a box."""
@@ -32,12 +37,12 @@ PEEK = 200  # lines that are looked at for a first impression
 
 @dataclass(frozen=True)
 class _Columns:
-    """Places of the columns; -1 for one that is not there. edges: whether the last two sides are edges or lengths."""
+    """Places of the columns; -1 for one that is not there. told: EDGES, CORNER or CENTRE, what the sides are."""
 
     file: int
     label: int
     sides: tuple[int, ...]
-    edges: bool
+    told: tuple[tuple[str, ...], ...]
     split: int
     region: int
     size: tuple[int, ...]
@@ -45,7 +50,7 @@ class _Columns:
 
 def looks_like_boxes(path: str, head: bytes) -> bool:
     """Whether the header of a table has a file, a label and four sides, or its first rows are such."""
-    lines = head.decode("utf-8-sig", "ignore").splitlines()
+    lines = head.decode("utf-16" if head[:2] in WIDE else "utf-8-sig", "ignore").splitlines()
     try:
         header, rows = _rows(path, "\n".join(lines[: min(PEEK, max(2, len(lines) - 1))]))
     except (DataError, ValueError):
@@ -86,11 +91,11 @@ def _columns(header: Sequence[str]) -> _Columns | None:
         return next((lower.index(word) for word in words if word in lower), -1)
 
     file, label = first(FILES), first(LABELS)
-    for usual, edges in ((EDGES, True), (CORNER, False)):
+    for usual in (EDGES, CENTRE, CORNER):
         sides = tuple(first(words) for words in usual)
         if min(file, label, *sides) >= 0 and len({file, label, *sides}) == 6:
-            size = tuple(lower.index(word) if edges and word in lower else -1 for word in SIZE)
-            return _Columns(file, label, sides, edges, first(SPLIT_COLUMNS), first(REGIONS), size)
+            size = tuple(lower.index(word) if usual is EDGES and word in lower else -1 for word in SIZE)
+            return _Columns(file, label, sides, usual, first(SPLIT_COLUMNS), first(REGIONS), size)
     return None
 
 
@@ -137,7 +142,9 @@ def _take(marked: Marked, row: Sequence[str], columns: _Columns, number: int) ->
         marked.notes.append(f"line {number} has no label, or not four numbers; it is left out")
         return
     x, y, third, fourth = numbers
-    box = (x, y, third, fourth) if columns.edges else (x, y, x + third, y + fourth)
+    if columns.told is CENTRE:
+        x, y = x - third / 2, y - fourth / 2
+    box = (x, y, third, fourth) if columns.told is EDGES else (x, y, x + third, y + fourth)
     region = columns.region >= 0 and row[columns.region].lower() in ("1", "1.0", "true", "yes")
     marked.boxes.append(Box(label, box, region, f"line {number}"))
     if min(columns.size) >= 0:

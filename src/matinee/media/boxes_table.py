@@ -37,7 +37,7 @@ from matinee.media.walking import printable
 
 __all__ = ["BoxRequest", "BoxTable", "changed_since", "decode_whole", "divided", "fits", "list_plain", "read_boxes"]
 
-FORMAT = 1  # of the cached folder; raised whenever what is in it changes
+FORMAT = 2  # of the cached folder; raised whenever what is in it changes
 MOST_CLASSES = 20_000
 STEP = 32  # pixels: both sides of stored pictures are a multiple of it
 SIDES = (320, 640)  # pixels: the longer side where the user names none, at least and at most

@@ -9,10 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from matinee.core.errors import DataError
+from matinee.media.picture_listing import SPLIT_WORDS
 
 VOID = 255
 """The number of a pixel that no class is learned from."""
 MOST_CLASSES = 254
+SOFT, MOSTLY = 16, 0.9
+"""Black and white masks with soft edges: so near to either end lies at least this share of the pixels."""
+STRAY = 0.001
+"""Up to this share of the pixels, a number that is no class is a slip."""
 VOID_WORDS = frozenset(
     ("void", "ignore", "ignored", "unlabelled", "unlabeled", "unknown", "out of roi", "don't care", "__ignore__")
 )
@@ -84,11 +89,14 @@ def published(masks: Sequence[str]) -> ClassList | None:
 
 
 def find_list(names: Sequence[str]) -> str:
-    """The name of the class list that lies at the top of a folder, or in the one folder around all, or ""."""
+    """The name of the class list that lies at the top of a folder, or in the one folder around all, or of
+    a split, or ""."""
     tops = {name.partition("/")[0] for name in names}
     around = len(next(iter(tops))) + 1 if len(tops) == 1 and all("/" in name for name in names) else 0
     have = {name[around:].lower(): name for name in names if "/" not in name[around:]}
-    return next((have[name] for name in FILES if name in have), "")
+    # Some programs put the same list into each split.
+    told = {name.rpartition("/")[2].lower(): name for name in names if name.partition("/")[0].lower() in SPLIT_WORDS}
+    return next((there[name] for there in (have, told) for name in FILES if name in there), "")
 
 
 def read_list(path: str) -> ClassList:
@@ -157,6 +165,29 @@ class Classes:
     ids: tuple[int, ...]
     colours: tuple[str, ...]
     ignored: tuple[int, ...]
+
+
+def meant(counts: Sequence[int], listed: ClassList | None, coloured: bool) -> list[int]:
+    """The numbers of masks that classes may have, of those that stand there. counts: pixels of each from 0 to 255.
+
+    Black and white masks with soft edges, as pictures that were shrunk or compressed have, mean black and white.
+    Raises DataError where a list without numbers seems to count from 1, and would be shifted by one.
+    """
+    present, whole = [number for number, count in enumerate(counts) if count], sum(counts)
+    ends = sum(counts[:SOFT]) + sum(counts[VOID + 1 - SOFT :])
+    soft = counts[0] and counts[VOID] and any(counts[VOID + 1 - SOFT : VOID]) and ends >= MOSTLY * whole
+    if soft and not coloured and (not listed or listed.guessed or listed.ids == (0, 1)):
+        return [0, VOID]
+    after = len(listed.ids) if listed else 0
+    if listed and not listed.guessed and not coloured and listed.ids == tuple(range(after)) and after < VOID:
+        beyond = any(counts[after + 1 : VOID])
+        if not beyond and counts[after] > STRAY * whole:
+            raise DataError(
+                f"the masks have the number {after}, and the list names {after} classes from 0 ({listed.names[0]}) to "
+                f"{after - 1} ({listed.names[-1]}). If it counts from 1, write the numbers: 1 {listed.names[0]}, and "
+                f"0 void for what no class has; else name {after} too."
+            )
+    return present
 
 
 def decide(present: Sequence[int], listed: ClassList | None, mask_colours: Sequence[str], ignore: str) -> Classes:

@@ -26,6 +26,7 @@ from matinee.media.pictures import (
 
 MOST_COLOURS = 64
 """A mask with more colours is a photograph, or was saved with loss."""
+WHITE = 65_535  # of 16 bits
 _GREY = ("L", "La", "LA", "1", "P", "I", "I;16", "I;16B", "I;16L")
 
 Array = np.ndarray[Any, Any]
@@ -91,6 +92,8 @@ def _numbers(image: Image.Image, colours: Sequence[str]) -> tuple[Pixels, int]:
         return numbers, 0
     if image.mode.startswith("I"):
         wide = np.asarray(image)
+        if wide.max() == WHITE and ((wide == 0) | (wide == WHITE)).all():
+            return np.where(wide == WHITE, VOID, 0).astype(np.uint8), 0
         if wide.min() < 0 or wide.max() > VOID:
             raise PictureError("unreadable", f"numbers up to {wide.max()}: classes have numbers from 0 to {VOID}")
         return wide.astype(np.uint8), 0

@@ -33,6 +33,7 @@ MASK_WORDS = {
     *("masks", "mask", "labels", "label", "annotations", "annotation", "annots", "annot", "gt", "groundtruth"),
     *("ground_truth", "ground-truth", "gtfine", "segmentationclass", "segmentationclassaug", "segmentation"),
     *("segmentations", "seg", "semantic", "targets", "target", "y"),
+    *("lbl", "lbls", "msk", "msks", "anno", "annos", "ann", "trimaps"),
 }
 OTHER_WORDS = frozenset(["segmentationobject", "instances", "instance", "depth", "disparity", "gtcoarse"])
 _FOLDER = re.compile(

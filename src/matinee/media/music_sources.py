@@ -19,15 +19,20 @@ from matinee.core.errors import DataError
 from matinee.core.examples import Array
 from matinee.core.ledger import Entry
 from matinee.core.splits import TEST, TRAIN, VALID, Splits, divide, equal_rows, remembered
+from matinee.media.finding import Found
 from matinee.media.mat_files import HEADER, begins_like_one, read_mat
 from matinee.media.midi_files import BYTE_LIMIT, NO_NOTE, read_midi
 from matinee.media.piano_rolls import HELD, KEYS, LOWEST, SILENT, STRUCK, roll_of_pitches, sounding, without_holds
 from matinee.media.picture_listing import SPLIT_WORDS
+from matinee.media.picture_manifest import FILE_COLUMNS as USUAL
+from matinee.media.records import read_records
 from matinee.media.text_prints import prints_of
-from matinee.media.walking import natural, printable, walk
+from matinee.media.walking import hidden, natural, printable, walk
 
 MIDI: Final = (".mid", ".midi", ".kar")
 ROLLS: Final = (".mat", ".json")
+TABLES: Final = (".csv", ".tsv", ".jsonl")
+FILE_COLUMNS: Final = ("midi_filename", "midi", "midi_path", *USUAL)
 SAMPLES: Final = {"chorales": "371 chorales by Bach, in four voices (with music21)"}
 JSON_LIMIT: Final = 64 << 20
 EMPTY: Final = "the file is empty"
@@ -142,7 +147,7 @@ def read_pieces(source: str, grid: int | None, longest: int, told: Callable[[int
 
 def _of_folder(folder: Path, grid: int | None, longest: int, told: Callable[[int, int], None]) -> Pieces:
     found = walk(str(folder))
-    names = sorted((name for name in found.names if name.lower().endswith(MIDI)), key=natural)
+    names = sorted((name for name in found.names if name.lower().endswith(MIDI) and not hidden(name)), key=natural)
     if not names:
         rolls = [name for name in _rolls_in(folder) if _is_roll(folder / name)]
         where = printable(str(folder))
@@ -152,16 +157,38 @@ def _of_folder(folder: Path, grid: int | None, longest: int, told: Callable[[int
             raise DataError(f"{where}: there are several files of piano rolls. Name one: {', '.join(rolls)}.")
         return read_pieces(str(folder / rolls[0]), grid, longest, told)
     pieces = Pieces(grid or 4, True, entries=list(found.entries))
+    said = splits_by_table(folder, [name for name in found.names if name.count("/") < 2], names)
     for name in found.names:
-        if not name.lower().endswith(MIDI):
+        if hidden(name):
+            pieces.entries.append(Entry(printable(name), "ignored", "a hidden file"))
+        elif not name.lower().endswith((*MIDI, *(TABLES if said else ()))):
             pieces.entries.append(Entry(printable(name), "ignored", "not a MIDI file by the ending of its name"))
     divided = {name.split("/")[0].lower() for name in names if "/" in name} & SPLIT_WORDS.keys()
-    given = any(SPLIT_WORDS[word] == TRAIN for word in divided)
+    given = any(SPLIT_WORDS[word] == TRAIN for word in divided) and not said
     for place, name in enumerate(names):
         top = name.split("/")[0].lower() if "/" in name else ""
-        _add_file(pieces, folder / name, name, SPLIT_WORDS.get(top, -1) if given else -1, longest)
+        split = SPLIT_WORDS.get(top, -1) if given else said.get(name, -1)
+        _add_file(pieces, folder / name, name, split, longest)
         told(place + 1, len(names))
     return pieces
+
+
+def splits_by_table(folder: Path, others: Sequence[str], names: Sequence[str]) -> dict[str, int]:
+    """Which split each file is in, where a table beside them has a column of their names and one called split."""
+    said: dict[str, int] = {}
+    found = Found(names, MIDI, "MIDI file")
+    for name in (name for name in others if name.lower().endswith(TABLES)):
+        try:
+            records = read_records(folder / name)
+            column = records.column("", FILE_COLUMNS, flag="file_column", what="file name")
+        except DataError:
+            continue
+        beside = name.rpartition("/")[0]
+        for values, split in zip(records.rows, records.splits, strict=True):
+            known = found(values[column], f"{beside}/" if beside else "")[0]
+            if known and split >= 0:
+                said[known] = split
+    return said
 
 
 def _add_file(pieces: Pieces, path: Path, name: str, split: int, longest: int) -> None:

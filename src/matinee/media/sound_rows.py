@@ -58,7 +58,7 @@ def label_by_table(listing: Listing, sounds: Sequence[str], tables: Sequence[Sou
             "end": records.column("", ENDS, flag="file_column", what="end", needed=False),
         }
         listing.entries += records.entries
-        why = _no_stretches(listing.root, records.rows, columns, table.find)
+        why = no_stretches(listing.root, records.rows, columns, table.find)
         if why:
             columns |= {"start": -1, "end": -1}
             listing.entries.append(Entry(printable(os.path.basename(table.path)), "event", why))  # noqa: PTH119
@@ -77,7 +77,7 @@ def label_by_table(listing: Listing, sounds: Sequence[str], tables: Sequence[Sou
     return rows.found
 
 
-def _no_stretches(root: str, rows: Sequence[tuple[str, ...]], columns: dict[str, int], find: Find) -> str:
+def no_stretches(root: str, rows: Sequence[tuple[str, ...]], columns: dict[str, int], find: Find) -> str:
     """Why the columns of times are no stretches of these files; "" where they are, or there are none.
 
     Tables of clips that were cut out of longer recordings often say where they lay in those.

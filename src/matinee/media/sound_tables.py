@@ -53,7 +53,11 @@ def read_table(path: str, root: str, found: Found, named: tuple[str, str]) -> So
 
     Where no column is called as usual, the one is taken whose values are names of sounds. Raises DataError.
     """
-    records, split, beside = read_records(path), _split_of(path, root), _beside(path, root, found.names)
+    records, split, beside = (
+        read_records(path),
+        split_of_table(os.path.relpath(path, root)),
+        _beside(path, root, found.names),
+    )
     label = records.column(named[1], LABELS, flag="label_column", what="label")
     file = -1 if named[0] else _naming(records, found, beside, label)
     if file < 0:
@@ -113,15 +117,15 @@ def _naming(records: Records, found: Found, beside: Sequence[str], label: int) -
 def _beside(table: str, root: str, sounds: Sequence[str]) -> tuple[str, ...]:
     """Its own folder, and those that are called like it: train.csv means the sounds of train/."""
     below = os.path.relpath(os.path.dirname(table), root).replace(os.sep, "/")  # noqa: PTH120
-    own, split = ("" if below == "." else f"{below}/"), _split_of(table, root)
+    own, split = ("" if below == "." else f"{below}/"), split_of_table(os.path.relpath(table, root))
     folders = dict.fromkeys(name.rpartition("/")[0] for name in sounds) if split >= 0 else {}
     return (own, *(f"{folder}/" for folder in folders if split in map(split_of, folder.split("/"))))[:FOLDERS]
 
 
-def _split_of(table: str, root: str) -> int:
-    """What its own name says, or that of the folder it lies in: train.csv, train/metadata.csv."""
-    *folders, name = PurePath(os.path.relpath(table, root)).parts
-    own = split_of(os.path.splitext(name)[0])  # noqa: PTH122
+def split_of_table(name: str) -> int:
+    """The split that a table's own name says, or the folder it lies in: train.csv, train/metadata.csv; -1 for none."""
+    *folders, last = PurePath(name).parts
+    own = split_of(os.path.splitext(last)[0])  # noqa: PTH122
     return own if own >= 0 or not folders else split_of(folders[-1])
 
 

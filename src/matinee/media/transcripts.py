@@ -13,6 +13,7 @@ Recordings are sounds, or frames that were computed before: .mfc of Sphinx, .npy
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections import defaultdict
@@ -27,9 +28,11 @@ from matinee.core.settings import flag
 from matinee.media.finding import Found
 from matinee.media.picture_listing import SPLIT_WORDS, TEST, digest
 from matinee.media.records import GROUP_COLUMNS, Records, glance, read_records
-from matinee.media.sound_tables import FILE_COLUMNS
+from matinee.media.sound_rows import no_stretches
+from matinee.media.sound_tables import FILE_COLUMNS, split_of_table
 from matinee.media.sounds import EXTENSIONS
-from matinee.media.walking import content_of, is_folder, natural, printable, walk
+from matinee.media.stretches import ENDS, STARTS, seconds_of, stretch_name
+from matinee.media.walking import content_of, hidden, is_folder, natural, printable, walk
 
 FRAMES: Final = (".mfc", ".npy")
 """Files of frames that were computed before."""
@@ -41,6 +44,8 @@ BESIDE: Final = (".txt", ".lab")
 MOST_TEXT: Final = 1 << 20  # bytes of the text beside one recording
 LOOKED_AT: Final = 24  # folders of a first look
 GLANCE: Final = 2_000  # entries of each
+FOR_EVER: Final = 1e9  # seconds: the end of a stretch that has none
+DEEPEST: Final = 2  # folders above a table that speaks for a source
 EXPECTED: Final = (
     "expected a table with a column of sound files and one of texts, a Kaldi folder (wav.scp and text), LJSpeech, "
     "LibriSpeech, Sphinx, or recordings with a .txt of the same name beside each"
@@ -120,7 +125,9 @@ def listed(source: str | Path, asked: Asked) -> Spoken:
         table, root = f"{root.name}/{table}", root.parent
         seen = walk(str(root))
     spoken = Spoken(str(root), entries=list(seen.entries), stamp=digest(seen.facts))
-    found = Found(sorted(seen.names, key=natural), RECORDED, "recording")
+    for name in filter(hidden, seen.names):
+        spoken.leave(name, "ignored", "a hidden file")
+    found = Found(sorted((name for name in seen.names if not hidden(name)), key=natural), RECORDED, "recording")
     if table:
         spoken.what = "a table"
         _from_tables(spoken, found, asked, [table])
@@ -201,7 +208,7 @@ def _kind(names: Sequence[str], speaks: Callable[[str], bool], root: Path) -> tu
         return "LibriSpeech", corpora.read_librispeech, told
     if told := [name for name in by_last.get("metadata.csv", []) if corpora.has_bars(root / name)]:
         return "LJSpeech", corpora.read_ljspeech, told
-    tables = [name for name in names if name.lower().endswith(TABLES) and name.count("/") < 2]
+    tables = [name for name in names if name.lower().endswith(TABLES) and name.count("/") <= DEEPEST]
     if told := [name for name in sorted(tables, key=lambda name: name.count("/"))[:16] if speaks(name)]:
         return "a table of recordings and texts", _from_tables, told
     recorded = [name for name in names if name[name.rfind(".") :].lower() in RECORDED]
@@ -256,9 +263,7 @@ def _columns(records: Records | None) -> tuple[int, int] | None:
 
 def _from_tables(spoken: Spoken, found: Found, asked: Asked, tables: Sequence[str]) -> None:
     """Tables of files and texts. Of several those called train, dev and test are meant, or else the first."""
-    from matinee.media.records import split_of
-
-    said = {table: split_of(Path(table).stem) for table in tables}
+    said = {table: split_of_table(table) for table in tables}
     chosen = [table for table in tables if said[table] >= 0] or list(tables[:1])
     for table in tables:
         if table not in chosen:
@@ -271,15 +276,51 @@ def _from_tables(spoken: Spoken, found: Found, asked: Asked, tables: Sequence[st
         spoken.entries += records.entries
         below = table.rpartition("/")[0]
         beside = f"{below}/" if below else ""
-        for values, row, split in zip(records.rows, records.names, records.splits, strict=True):
-            name, reason = found(values[file], beside, f"{beside}clips/")
-            if reason:
-                spoken.leave(row, "missing", reason)
+
+        def find(said: str, beside: str = beside) -> tuple[str, str]:
+            return found(said, beside, f"{beside}clips/")
+
+        stretches = _stretches(spoken, table, records, file, find)
+        for number, (values, row) in enumerate(zip(records.rows, records.names, strict=True)):
+            name, reason = find(values[file])
+            begin, end = stretches[number] if stretches else (0.0, FOR_EVER)
+            if reason or not begin < end:
+                told = ("missing", reason) if reason else ("unreadable", "its times say no stretch, in seconds")
+                spoken.leave(row, *told)
                 continue
             group = values[who] if who >= 0 else ""
-            spoken.utterances.append(
-                Utterance(name, name, values[text], group, split if split >= 0 else said.get(table, -1))
-            )
+            split = records.splits[number] if records.splits[number] >= 0 else said[table]
+            called = stretch_name(name, begin, math.inf if end >= FOR_EVER else end)
+            times = (0.0, 0.0) if called == name else (begin, end)
+            spoken.utterances.append(Utterance(called, name, values[text], group, split, *times))
+
+
+def _stretches(
+    spoken: Spoken, table: str, records: Records, file: int, find: Callable[[str], tuple[str, str]]
+) -> list[tuple[float, float]]:
+    """Begin and end of every row in seconds, an end before its begin where a row says none; nothing for whole files."""
+    columns = [
+        records.column("", usual, flag="file_column", what="time", needed=False)
+        for usual in ((*STARTS, "offset"), ENDS, ("duration",))
+    ]
+    if columns[0] < 0 or file in columns:
+        return []
+    rows, read = list[tuple[str, ...]](), list[tuple[float, float]]()
+    for values in records.rows:
+        words = [values[place].strip() if place >= 0 else "" for place in columns]
+        begin, end, length = seconds_of(words[0], 0.0), seconds_of(words[1], FOR_EVER), seconds_of(words[2], FOR_EVER)
+        if begin is not None and end is not None and length is not None and begin < (end := min(end, begin + length)):
+            read.append((begin, end))
+            rows.append((values[file], str(begin), "" if end >= FOR_EVER else str(end)))
+        else:
+            read.append((0.0, -1.0))
+            rows.append((values[file], "-1", "-1"))
+    if not any(begin > 0 for begin, _ in read):
+        return []  # as some programs write it of whole files
+    why = no_stretches(spoken.root, rows, {"file": 0, "label": -1, "start": 1, "end": 2}, find)
+    if why:
+        spoken.leave(table, "event", why)
+    return [] if why else read
 
 
 def _from_beside(spoken: Spoken, found: Found, asked: Asked, none: Sequence[str]) -> None:

@@ -38,6 +38,11 @@ def printable(name: str) -> str:
     return raw.decode("utf-8", "backslashreplace")
 
 
+def hidden(name: str) -> bool:
+    """Whether a system put a file there for itself: .DS_Store, __MACOSX/._1.wav and the like."""
+    return name[:1] == "." or "/." in name or "__MACOSX/" in name
+
+
 def content_of(path: Path, most: int) -> bytes:
     """All bytes of a file. Raises DataError where it has more than `most`, which is not read, or cannot be read."""
     try:

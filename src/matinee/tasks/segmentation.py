@@ -113,8 +113,9 @@ class Segmentation(Task):
         numbers = table.columns["numbers"]
         known = mask_classes.Classes(self.classes, self.ids, self.colours, self.ignored)
         if not self.classes:
-            present = np.flatnonzero(np.asarray(numbers[table.good]).sum(0)).tolist()
+            counts = np.asarray(numbers[table.good]).sum(0, np.int64).tolist()
             try:
+                present = mask_classes.meant(counts, table.listed, bool(table.colours))
                 known = mask_classes.decide(present, table.listed, table.colours, self.ignore)
             except DataError as error:
                 raise DataError(f"{source}: {error}") from None
