@@ -23,11 +23,15 @@ from matinee.media.mat_files import HEADER, begins_like_one, read_mat
 from matinee.media.midi_files import BYTE_LIMIT, NO_NOTE, read_midi
 from matinee.media.piano_rolls import HELD, KEYS, LOWEST, SILENT, STRUCK, roll_of_pitches, sounding, without_holds
 from matinee.media.picture_listing import SPLIT_WORDS
+from matinee.media.records import glance, read_records
 from matinee.media.text_prints import prints_of
 from matinee.media.walking import natural, printable, walk
 
 MIDI: Final = (".mid", ".midi", ".kar")
 ROLLS: Final = (".mat", ".json")
+TABLES: Final = (".csv", ".tsv", ".jsonl")
+FILE_COLUMNS: Final = ("midi_filename", "midi_file", "midi", "filename", "file", "path")
+"""Of a table beside MIDI files that says their splits, as MAESTRO's does."""
 SAMPLES: Final = {"chorales": "371 chorales by Bach, in four voices (with music21)"}
 JSON_LIMIT: Final = 64 << 20
 EMPTY: Final = "the file is empty"
@@ -152,16 +156,48 @@ def _of_folder(folder: Path, grid: int | None, longest: int, told: Callable[[int
             raise DataError(f"{where}: there are several files of piano rolls. Name one: {', '.join(rolls)}.")
         return read_pieces(str(folder / rolls[0]), grid, longest, told)
     pieces = Pieces(grid or 4, True, entries=list(found.entries))
+    table, said = _table_of(folder, found.names)
     for name in found.names:
-        if not name.lower().endswith(MIDI):
+        if not name.lower().endswith(MIDI) and name != table:
             pieces.entries.append(Entry(printable(name), "ignored", "not a MIDI file by the ending of its name"))
+    if said:
+        there = set(names)
+        missing = [Entry(printable(name), "missing", f"{table} names it") for name in said if name not in there]
+        pieces.entries += missing
     divided = {name.split("/")[0].lower() for name in names if "/" in name} & SPLIT_WORDS.keys()
     given = any(SPLIT_WORDS[word] == TRAIN for word in divided)
     for place, name in enumerate(names):
         top = name.split("/")[0].lower() if "/" in name else ""
-        _add_file(pieces, folder / name, name, SPLIT_WORDS.get(top, -1) if given else -1, longest)
+        split = said.get(name, -1) if said else SPLIT_WORDS.get(top, -1) if given else -1
+        if said and split < 0:
+            pieces.entries.append(Entry(printable(name), "event", f"{table} names no split for it: it is learned from"))
+        _add_file(pieces, folder / name, name, split, longest)
         told(place + 1, len(names))
     return pieces
+
+
+def _table_of(folder: Path, names: Sequence[str]) -> tuple[str, dict[str, int]]:
+    """The first table at the top that names MIDI files and their splits, and the split of each; "" if there is none."""
+    for table in names:
+        if "/" in table or not table.lower().endswith(TABLES):
+            continue
+        try:
+            some = glance(folder / table)
+            if some is None or some.column("", FILE_COLUMNS, flag="", what="file name", needed=False) < 0:
+                continue
+            records = read_records(folder / table)
+            column = records.column("", FILE_COLUMNS, flag="", what="file name")
+        except DataError:
+            continue
+        places = [values[column].replace("\\", "/").removeprefix("./") for values in records.rows]
+        said = {
+            place: split
+            for place, split in zip(places, records.splits, strict=True)
+            if split >= 0 and place.lower().endswith(MIDI)
+        }
+        if TRAIN in said.values():
+            return table, said
+    return "", {}
 
 
 def _add_file(pieces: Pieces, path: Path, name: str, split: int, longest: int) -> None:
