@@ -173,8 +173,11 @@ def test_requests_are_read_in_words_and_json(tmp_path: Path) -> None:
     pitches = [set(((np.flatnonzero(in_key[frame] == OPEN) + 21) % 12).tolist()) for frame in (0, 1, -1)]
     assert len(in_key) == 32 and pitches == [{7, 11, 2}, {7, 9, 11, 0, 2, 4, 6}, {7, 11, 2}]
     assert len(cells_of({"bars": 2, "beats": 3}, terms)) == 24
+    for one, other in (("Am", "a minor"), ("B flat", "Bb major"), ("C♯ minor", "db Minor"), ("E♭", "D# major")):
+        assert (cells_of({"key": one}, terms) == cells_of({"key": other}, terms)).all()
     for wrong, words in {
-        '{"key": "H major"}': "like G major",
+        '{"key": "H major"}': "like G major; H is B here",
+        '{"bars": "2"}': "bars '2': a whole number",
         '{"bars": 9}': "from 1 to 4",
         '{"frames": 65}': "from 1 to 64",
         '{"frames": true}': "whole number",
@@ -194,6 +197,13 @@ def test_requests_are_read_in_words_and_json(tmp_path: Path) -> None:
             cells_of(wrong, terms)
     with pytest.raises(DataError, match="in words"):
         cells_of(3, terms)
+
+
+def test_scores_are_told_to_be_saved_as_midi(tmp_path: Path) -> None:
+    for name in ("a.abc", "b.krn", "c.txt"):
+        (tmp_path / name).write_text("X:1")
+    with pytest.raises(DataError, match="2 are scores: save them as MIDI"):
+        read_pieces(str(tmp_path), None, 100, lambda done, count: None)
 
 
 def test_pictures_and_sounds_have_the_length_of_the_music() -> None:

@@ -29,6 +29,9 @@ from matinee.media.walking import natural, printable, walk
 
 MIDI: Final = (".mid", ".midi", ".kar")
 ROLLS: Final = (".mat", ".json")
+SCORES: Final = (".abc", ".krn", ".xml", ".mxl", ".musicxml", ".mscz", ".mei", ".ly", ".gp5")
+AS_MIDI: Final = "save them as MIDI (MuseScore and music21 do)"
+SCORE: Final = f"a score, by the ending of its name: {AS_MIDI}"
 TABLES: Final = (".csv", ".tsv", ".jsonl")
 FILE_COLUMNS: Final = ("midi_filename", "midi_file", "midi", "filename", "file", "path")
 """Of a table beside MIDI files that says their splits, as MAESTRO's does."""
@@ -151,7 +154,9 @@ def _of_folder(folder: Path, grid: int | None, longest: int, told: Callable[[int
         rolls = [name for name in _rolls_in(folder) if _is_roll(folder / name)]
         where = printable(str(folder))
         if not rolls:
-            raise DataError(f"{where}: there is no MIDI file and no file of piano rolls in it.")
+            scores = sum(name.lower().endswith(SCORES) for name in found.names)
+            others = f" {scores:,} are scores: {AS_MIDI}." if scores else ""
+            raise DataError(f"{where}: there is no MIDI file and no file of piano rolls in it.{others}")
         if len(rolls) > 1:
             raise DataError(f"{where}: there are several files of piano rolls. Name one: {', '.join(rolls)}.")
         return read_pieces(str(folder / rolls[0]), grid, longest, told)
@@ -159,7 +164,8 @@ def _of_folder(folder: Path, grid: int | None, longest: int, told: Callable[[int
     table, said = _table_of(folder, found.names)
     for name in found.names:
         if not name.lower().endswith(MIDI) and name != table:
-            pieces.entries.append(Entry(printable(name), "ignored", "not a MIDI file by the ending of its name"))
+            reason = SCORE if name.lower().endswith(SCORES) else "not a MIDI file by the ending of its name"
+            pieces.entries.append(Entry(printable(name), "ignored", reason))
     if said:
         there = set(names)
         missing = [Entry(printable(name), "missing", f"{table} names it") for name in said if name not in there]
