@@ -1,7 +1,7 @@
 """Figures of music: `python benchmarks/music.py DATA [NAME...]`.
 
 DATA is a folder with poly_music/ (Boulanger-Lewandowski's rolls). Each NAME is a row of the table below; without one,
-all of them (some 45 minutes on one core). Every row is one run with seed 0; rolls have their publishers' splits. Rows
+all of them (some 50 minutes on one core). Every row is one run with seed 0; rolls have their publishers' splits. Rows
 whose names begin with "composed" compose 100 pieces as well.
 """
 
@@ -92,7 +92,7 @@ ROWS = {
     "composed-jsb": composed(JSB, "--minutes", "8"),
     "jsb-transformer": of(JSB, "--minutes", "3", "--network", "transformer"),
     "jsb-independent": of(JSB, "--minutes", "3", "--notes", "independent"),
-    "nottingham": of(NOTTINGHAM, "--minutes", "7"),
+    "nottingham": of(NOTTINGHAM, "--minutes", "15"),
     "nottingham-transformer": of(NOTTINGHAM, "--minutes", "7", "--network", "transformer"),
     "nottingham-independent": of(NOTTINGHAM, "--minutes", "7", "--notes", "independent"),
     "composed-chorales": composed("chorales", "--minutes", "7"),

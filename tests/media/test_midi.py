@@ -114,3 +114,21 @@ def test_requests_with_files(tmp_path: Path) -> None:
     path.write_bytes(b"MThd nonsense")
     with pytest.raises(DataError, match="damaged"):
         cells_of(str(path), terms)
+
+
+def test_a_table_beside_the_files_says_their_splits(tmp_path: Path) -> None:
+    """As MAESTRO's does."""
+    for name in ("2018/a.midi", "2018/b.midi", "2004/c.midi", "2004/d.midi"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(midi(TUNE))
+    table = "canonical_composer,canonical_title,split,year,midi_filename,audio_filename,duration\n"
+    rows = (("a", "train", 2018), ("b", "validation", 2018), ("c", "test", 2004), ("gone", "train", 2018))
+    table += "".join(f'Bach,"Air, in D",{split},{year},{year}/{name}.midi,x.wav,9.5\n' for name, split, year in rows)
+    (tmp_path / "maestro-v3.0.0.csv").write_text(table)
+    pieces = read_pieces(str(tmp_path), None, 100, lambda done, count: None)
+    found = dict(zip(pieces.names, pieces.splits, strict=True))
+    assert found == {"2018/a.midi": 0, "2018/b.midi": 1, "2004/c.midi": 2, "2004/d.midi": -1}
+    assert [(each.file, each.kind) for each in pieces.entries] == [
+        ("2018/gone.midi", "missing"),
+        ("2004/d.midi", "event"),
+    ]

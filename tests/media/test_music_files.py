@@ -15,7 +15,7 @@ from matinee.media import mat_files
 from matinee.media.mat_files import read_mat
 from matinee.media.music_looks import degrees, in_common, lengths, longest_shared, told
 from matinee.media.music_requests import Terms, cells_of, listed
-from matinee.media.music_sources import fits, in_terms, prints, read_pieces, split_pieces, splits_by_table
+from matinee.media.music_sources import fits, in_terms, prints, read_pieces, split_pieces, table_of
 from matinee.media.piano_rolls import HELD, KEYS, OPEN, SILENT, STRUCK, Note, key_name, notes_of, out_of_key, roll_of
 from matinee.media.roll_pictures import roll_picture
 from matinee.media.roll_sounds import rendered, wav_bytes
@@ -124,7 +124,8 @@ def test_a_table_beside_midi_files_tells_their_splits(tmp_path: Path) -> None:
     table = 'title,split,midi_filename\n"A, B",train,2004/1.midi\nC,validation,2006/2.midi\nD,test,gone.midi\n'
     (tmp_path / "v3" / "maestro.csv").write_text(table)
     names = ["v3/2004/1.midi", "v3/2006/2.midi", "v3/2006/3.midi"]
-    assert splits_by_table(tmp_path, ["v3/maestro.csv"], names) == {names[0]: 0, names[1]: 1}
+    said = {names[0]: 0, names[1]: 1}
+    assert table_of(tmp_path, ["v3/maestro.csv", *names]) == ("v3/maestro.csv", said, ["gone.midi"])
 
 
 def test_files_that_systems_put_there_are_no_music(tmp_path: Path) -> None:
@@ -188,8 +189,11 @@ def test_requests_are_read_in_words_and_json(tmp_path: Path) -> None:
     pitches = [set(((np.flatnonzero(in_key[frame] == OPEN) + 21) % 12).tolist()) for frame in (0, 1, -1)]
     assert len(in_key) == 32 and pitches == [{7, 11, 2}, {7, 9, 11, 0, 2, 4, 6}, {7, 11, 2}]
     assert len(cells_of({"bars": 2, "beats": 3}, terms)) == 24
+    for one, other in (("Am", "a minor"), ("B flat", "Bb major"), ("C♯ minor", "db Minor"), ("E♭", "D# major")):
+        assert (cells_of({"key": one}, terms) == cells_of({"key": other}, terms)).all()
     for wrong, words in {
-        '{"key": "H major"}': "like G major",
+        '{"key": "H major"}': "like G major; H is B here",
+        '{"bars": "2"}': "bars '2': a whole number",
         '{"bars": 9}': "from 1 to 4",
         '{"frames": 65}': "from 1 to 64",
         '{"frames": true}': "whole number",
@@ -209,6 +213,13 @@ def test_requests_are_read_in_words_and_json(tmp_path: Path) -> None:
             cells_of(wrong, terms)
     with pytest.raises(DataError, match="in words"):
         cells_of(3, terms)
+
+
+def test_scores_are_told_to_be_saved_as_midi(tmp_path: Path) -> None:
+    for name in ("a.abc", "b.krn", "c.txt"):
+        (tmp_path / name).write_text("X:1")
+    with pytest.raises(DataError, match="2 are scores: save them as MIDI"):
+        read_pieces(str(tmp_path), None, 100, lambda done, count: None)
 
 
 def test_pictures_and_sounds_have_the_length_of_the_music() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,9 @@ PARTS: Final = ("begin", "around", "voice", "take", "bars", "beats", "frames", "
 VOICES: Final = ("any", "highest", "lowest")
 NEEDS: Final = {"voice": ("around",), "take": ("begin", "around"), "beats": ("bars", "take")}
 """Parts of a request that mean something beside one of these only."""
-ENHARMONIC: Final = {"db": 1, "d#": 3, "gb": 6, "g#": 8, "a#": 10}
+NATURAL: Final = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
+KEY: Final = re.compile(r"([a-g])(#|b|)(?: (major|minor)|(m)|)", re.IGNORECASE)
+ACCIDENTALS: Final = (("♯", "#"), ("♭", "b"), (" sharp", "#"), (" flat", "b"))
 NUMBERS: Final = 256 - OPEN
 """Pieces that can be asked for alike and come out differently."""
 EXPECTED: Final = (
@@ -143,13 +146,17 @@ def _key(name: Any) -> tuple[Array, Array]:
 
     Raises DataError.
     """
-    tonic, _, mode = str(name).strip().partition(" ")
-    places = {word.lower(): place for place, word in enumerate(NAMES)} | ENHARMONIC
-    if tonic.lower() not in places or mode.lower().strip() not in ("major", "minor", ""):
+    words = " ".join(str(name).split())
+    for sign, letter in ACCIDENTALS:
+        words = re.sub(sign, letter, words, flags=re.IGNORECASE)
+    found = KEY.fullmatch(words)
+    if found is None:
+        german = "; H is B here, and B is Bb" if words[:1] in ("h", "H") else ""
         raise DataError(
-            f"key {printable(str(name))[:40]!r}: one of {', '.join(NAMES)} with major or minor, like G major"
+            f"key {printable(str(name))[:40]!r}: one of {', '.join(NAMES)} with major or minor, like G major{german}"
         )
-    place, minor = places[tonic.lower()], mode.lower().strip() == "minor"
+    place = (NATURAL[found[1].lower()] + {"#": 1, "b": -1, "": 0}[found[2].lower()]) % 12
+    minor = found[4] == "m" or (found[3] or "").lower() == "minor"
     triad = np.zeros(12, bool)
     triad[[(place + step) % 12 for step in (0, 3 if minor else 4, 7)]] = True
     return triad, scale_of(place, minor)
@@ -158,7 +165,7 @@ def _key(name: Any) -> tuple[Array, Array]:
 def _whole(asked: Mapping[str, Any], name: str, usual: int, low: int, high: int) -> int:
     value = asked.get(name, usual)
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise DataError(f"{name} {str(value)[:40]}: a whole number, from {low} to {high:,}")
+        raise DataError(f"{name} {printable(repr(value))[:40]}: a whole number, from {low} to {high:,}")
     return value
 
 

@@ -25,14 +25,18 @@ from matinee.media.midi_files import BYTE_LIMIT, NO_NOTE, read_midi
 from matinee.media.piano_rolls import HELD, KEYS, LOWEST, SILENT, STRUCK, roll_of_pitches, sounding, without_holds
 from matinee.media.picture_listing import SPLIT_WORDS
 from matinee.media.picture_manifest import FILE_COLUMNS as USUAL
-from matinee.media.records import read_records
+from matinee.media.records import glance, read_records
 from matinee.media.text_prints import prints_of
 from matinee.media.walking import hidden, natural, printable, walk
 
 MIDI: Final = (".mid", ".midi", ".kar")
 ROLLS: Final = (".mat", ".json")
+SCORES: Final = (".abc", ".krn", ".xml", ".mxl", ".musicxml", ".mscz", ".mei", ".ly", ".gp5")
+AS_MIDI: Final = "save them as MIDI (MuseScore and music21 do)"
+SCORE: Final = f"a score, by the ending of its name: {AS_MIDI}"
 TABLES: Final = (".csv", ".tsv", ".jsonl")
-FILE_COLUMNS: Final = ("midi_filename", "midi", "midi_path", *USUAL)
+FILE_COLUMNS: Final = ("midi_filename", "midi_file", "midi", "midi_path", *USUAL)
+"""Of a table beside MIDI files that says their splits, as MAESTRO's does."""
 SAMPLES: Final = {"chorales": "371 chorales by Bach, in four voices (with music21)"}
 JSON_LIMIT: Final = 64 << 20
 EMPTY: Final = "the file is empty"
@@ -152,43 +156,61 @@ def _of_folder(folder: Path, grid: int | None, longest: int, told: Callable[[int
         rolls = [name for name in _rolls_in(folder) if _is_roll(folder / name)]
         where = printable(str(folder))
         if not rolls:
-            raise DataError(f"{where}: there is no MIDI file and no file of piano rolls in it.")
+            scores = sum(name.lower().endswith(SCORES) for name in found.names)
+            others = f" {scores:,} are scores: {AS_MIDI}." if scores else ""
+            raise DataError(f"{where}: there is no MIDI file and no file of piano rolls in it.{others}")
         if len(rolls) > 1:
             raise DataError(f"{where}: there are several files of piano rolls. Name one: {', '.join(rolls)}.")
         return read_pieces(str(folder / rolls[0]), grid, longest, told)
     pieces = Pieces(grid or 4, True, entries=list(found.entries))
-    said = splits_by_table(folder, [name for name in found.names if name.count("/") < 2], names)
+    table, said, missing = table_of(folder, found.names)
     for name in found.names:
         if hidden(name):
             pieces.entries.append(Entry(printable(name), "ignored", "a hidden file"))
-        elif not name.lower().endswith((*MIDI, *(TABLES if said else ()))):
-            pieces.entries.append(Entry(printable(name), "ignored", "not a MIDI file by the ending of its name"))
+        elif not name.lower().endswith(MIDI) and name != table:
+            reason = SCORE if name.lower().endswith(SCORES) else "not a MIDI file by the ending of its name"
+            pieces.entries.append(Entry(printable(name), "ignored", reason))
+    pieces.entries += [Entry(printable(name), "missing", f"{table} names it") for name in missing]
     divided = {name.split("/")[0].lower() for name in names if "/" in name} & SPLIT_WORDS.keys()
     given = any(SPLIT_WORDS[word] == TRAIN for word in divided) and not said
     for place, name in enumerate(names):
         top = name.split("/")[0].lower() if "/" in name else ""
-        split = SPLIT_WORDS.get(top, -1) if given else said.get(name, -1)
+        split = said.get(name, -1) if said else SPLIT_WORDS.get(top, -1) if given else -1
+        if said and split < 0:
+            pieces.entries.append(Entry(printable(name), "event", f"{table} names no split for it: it is learned from"))
         _add_file(pieces, folder / name, name, split, longest)
         told(place + 1, len(names))
     return pieces
 
 
-def splits_by_table(folder: Path, others: Sequence[str], names: Sequence[str]) -> dict[str, int]:
-    """Which split each file is in, where a table beside them has a column of their names and one called split."""
-    said: dict[str, int] = {}
+def table_of(folder: Path, names: Sequence[str]) -> tuple[str, dict[str, int], list[str]]:
+    """The first table near the top that tells splits of MIDI files, the split of each, and names of what is not there.
+
+    "" where there is none: a table that puts no file into the training split tells nothing.
+    """
     found = Found(names, MIDI, "MIDI file")
-    for name in (name for name in others if name.lower().endswith(TABLES)):
+    for table in names:
+        if table.count("/") > 1 or not table.lower().endswith(TABLES):
+            continue
         try:
-            records = read_records(folder / name)
-            column = records.column("", FILE_COLUMNS, flag="file_column", what="file name")
+            some = glance(folder / table)
+            if some is None or some.column("", FILE_COLUMNS, flag="", what="file name", needed=False) < 0:
+                continue
+            records = read_records(folder / table)
+            column = records.column("", FILE_COLUMNS, flag="", what="file name")
         except DataError:
             continue
-        beside = name.rpartition("/")[0]
+        said: dict[str, int] = {}
+        missing: list[str] = []
         for values, split in zip(records.rows, records.splits, strict=True):
-            known = found(values[column], f"{beside}/" if beside else "")[0]
-            if known and split >= 0:
-                said[known] = split
-    return said
+            name, _ = found(values[column], table[: table.rfind("/") + 1])
+            if name and split >= 0:
+                said[name] = split
+            elif not name:
+                missing.append(values[column])
+        if TRAIN in said.values():
+            return table, said, missing
+    return "", {}, []
 
 
 def _add_file(pieces: Pieces, path: Path, name: str, split: int, longest: int) -> None:
