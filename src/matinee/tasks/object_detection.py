@@ -380,9 +380,9 @@ class ObjectDetection(Task):
         boxes, labels = torch.zeros(len(found), 0, 4), torch.zeros(len(found), 0, dtype=torch.int64)
         if targets is not None:
             boxes, labels = targets["boxes"].cpu(), targets["label"].cpu()
-        wrong, missed = mistakes(found, boxes, labels)
+        called, missed = mistakes(found, boxes, labels)
         true = boxes.numpy(), labels.numpy(), missed.numpy()
-        pictures = shown(pixels, found.numpy(), (wrong & (targets is not None)).numpy(), true, self.classes)
+        pictures = shown(pixels, found.numpy(), (called * (targets is not None)).numpy(), true, self.classes)
         return [Gallery([picture], picture.words) for picture in pictures]
 
     def files(self, answer: Mapping[str, Any]) -> Mapping[str, bytes]:
