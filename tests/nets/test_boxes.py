@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from matinee.nets.boxes import found, likeliest, matched, overlaps, suppress
+from matinee.nets.boxes import found, likeliest, matched, mistakes, overlaps, suppress
 from matinee.nets.choices import PictureShape
 from matinee.nets.detector_confidence import honest
 from matinee.nets.detector_loss import assigned, distance, inside, loss_of
@@ -71,6 +71,8 @@ def test_regions_count_neither_way() -> None:
     right, passed = matched(told, boxes, torch.tensor([[1, -1]]), torch.tensor([0.5]))
     assert right[0, :, 0].tolist() == [True, False, False]
     assert passed[0, :, 0].tolist() == [False, True, False]
+    called, missed = mistakes(told, boxes, torch.tensor([[1, -1]]))
+    assert called.tolist() == [[0, 2, 1]] and not missed.any()
 
 
 def test_pictures_without_boxes_are_matched() -> None:

@@ -20,6 +20,7 @@ COLOURS = (
     (230, 60, 50), (40, 120, 220), (30, 160, 80), (240, 160, 20), (150, 70, 200), (0, 170, 180), (220, 80, 160),
     (130, 110, 40),
 )  # fmt: skip
+CALLED = ("", " wrong", " not counted")  # what is said of a found box: nothing where it is right
 TRUE = (255, 255, 255)
 WIDEST = 16_000  # pixels: larger pictures are written smaller; a JPEG can have four times as many
 LEAST_SIDE = 480  # pixels: smaller pictures are enlarged, so that lines and words can be told
@@ -35,14 +36,14 @@ class Drawn:
 
 
 def shown(
-    inputs: Array, found: Array, wrong: Array, true: tuple[Array, Array, Array], classes: Sequence[str]
+    inputs: Array, found: Array, called: Array, true: tuple[Array, Array, Array], classes: Sequence[str]
 ) -> list[Picture]:
     """Pictures with their boxes, and how many of each class under them.
 
     Args:
         inputs: float32 (n, height, width, channels + 1), pixels from 0 to 1 and the plane of scale.
         found: (n, k, 6) left, top, right, bottom in the picture's own pixels, probability, class + 1 (0: none).
-        wrong: bool (n, k), those that are called so.
+        called: (n, k), places in CALLED.
         true: (n, m, 4) and (n, m) class + 1, of which others are not drawn, and bool (n, m), those that were missed.
     """
     pictures = []
@@ -52,8 +53,8 @@ def shown(
         seen = picture[: int((plane > 0).any(1).sum()), : int((plane > 0).any(0).sum()), :-1]
         pixels = np.rint(seen.clip(0, 1) * 255).astype(np.uint8)
         told = [
-            Drawn(_sides(row, scale), int(row[5]) - 1, f"{classes[int(row[5]) - 1]} {row[4]:.2f}{' wrong' * bool(bad)}")
-            for row, bad in zip(found[place], wrong[place], strict=True)
+            Drawn(_sides(row, scale), int(row[5]) - 1, f"{classes[int(row[5]) - 1]} {row[4]:.2f}{CALLED[name]}")
+            for row, name in zip(found[place], called[place], strict=True)
             if row[5] > 0
         ]
         known = [

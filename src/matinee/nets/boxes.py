@@ -113,9 +113,14 @@ def matched(
 
 
 def mistakes(told: Tensor, boxes: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Which found boxes are wrong, bool (batch, k), and which true ones nothing found, (batch, m): half shared."""
+    """What is wrong, where half must be shared.
+
+    Of the found boxes, (batch, k), 1 for those that are, 2 for those in a region, and 0; which true ones nothing found,
+    bool (batch, m).
+    """
     hits, passed, taken = _matched(told, boxes, labels, torch.full((1,), 0.5, device=told.device), None)
-    return ~(hits | passed)[..., 0] & (told[..., 5] > 0), ~taken[:, 0] & (labels > 0)
+    wrong = ~(hits | passed)[..., 0] & (told[..., 5] > 0)
+    return wrong + 2 * passed[..., 0], ~taken[:, 0] & (labels > 0)
 
 
 def _matched(
