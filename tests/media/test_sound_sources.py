@@ -18,6 +18,7 @@ from matinee.core.task import Data
 from matinee.media.sound_decoding import hear
 from matinee.media.sound_listing import Wanted, fits, listed
 from matinee.media.sound_serving import Source
+from matinee.media.sounds import how_long
 from matinee.media.stretches import cut, seconds_of, stretch_name
 
 RATE = 4000
@@ -245,6 +246,11 @@ def test_times_in_longer_recordings_are_no_stretches_of_clips(tmp_path: Path) ->
 )
 def test_times_as_people_write_them(said: str, seconds: float | None) -> None:
     assert seconds_of(said, 7.0) == seconds
+
+
+def test_lengths_are_told_in_words() -> None:
+    assert how_long(np.array([5.0, 5.001, 5.0])) == "5.00 s each, 0.3 min in all"
+    assert how_long(np.array([30.0, 90.0])) == "30.00 to 90.00 s, 2.0 min in all"
 
 
 @pytest.mark.parametrize("name", ["a.wav#t=1,2", "a.wav#t=0.125,2.5", "a.wav#t=3", "a.wav"])

@@ -138,6 +138,15 @@ def test_a_signal_saves_and_names_the_way_on(
     same(whole.folder, tmp_path / "run")
 
 
+def test_a_stop_says_what_is_still_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(Interrupted):
+        matinee.train(
+            ImageClassification().toy(), out=tmp_path / "run", progress=Progress(), hooks=[Stop(8)], **SETTINGS
+        )
+    told = capsys.readouterr().err
+    assert "the checkpoint is written first" in told and "the best model so far is written, too" in told
+
+
 @pytest.mark.parametrize(("question", "words"), [("study", "before the first step"), ("trivial", "after the training")])
 def test_a_signal_beside_the_steps_stops_at_once_and_truly(
     question: str, words: str, quiet: Progress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -233,6 +233,8 @@ class _Training:
             asked, due, ended = self._agree(asked, due, ended)
         if keeper is None or not (asked or due or ended):
             return
+        if asked:
+            self.progress.note("stopping: the checkpoint is written first.")
         now.spent = self.spent()
         tensors, groups = checkpoints.flatten(self.network, self.average, self.optimiser, keeper.here)
         losses = self.team.processes.gathered(np.array([self.loss_sum.item()]))

@@ -33,7 +33,7 @@ from matinee.media.sound_decoding import Heard, hear, look
 from matinee.media.sound_listing import Wanted, listed
 from matinee.media.sound_rows import SoundListing
 from matinee.media.sound_serving import Source
-from matinee.media.sounds import Header, SoundError, needs
+from matinee.media.sounds import Header, SoundError, how_long, needs
 from matinee.media.walking import printable
 
 FORMAT: Final = 4  # of the cached folder; raised whenever what is in it changes
@@ -192,7 +192,7 @@ def _facts(headers: Sequence[Header], lengths: Array, learned: tuple[int, float]
     stereo = any(header.channels > 1 for header in headers)
     return {
         "sounds as found": f"{found} samples a second{', several channels' if stereo else ''}",
-        "lengths": f"{seconds.min():.2f} to {seconds.max():.2f} s, {seconds.sum() / 60:,.1f} min in all",
+        "lengths": how_long(seconds),
         "as learned": f"{rate:,} samples a second, one channel, {window:g} s at once",
     }
 

@@ -132,6 +132,13 @@ def round_up(seconds: float) -> float:
     return seconds + 0.05
 
 
+def how_long(seconds: np.ndarray[Any, Any]) -> str:
+    """In words how long sounds (any number,) are, in seconds, and all together."""
+    low, high = float(seconds.min()), float(seconds.max())
+    each = f"{low:.2f} to {high:.2f} s" if f"{low:.2f}" != f"{high:.2f}" else f"{high:.2f} s each"
+    return f"{each}, {seconds.sum() / 60:,.1f} min in all"
+
+
 def is_silent(samples: Samples) -> bool:
     """Whether there is nothing to hear: every sample is the mean, or as good as."""
     return not len(samples) or bool(np.abs(samples - float(samples.mean())).max() <= SILENT)

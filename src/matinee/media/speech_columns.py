@@ -24,7 +24,7 @@ from matinee.core.task import Origin
 from matinee.media.picture_listing import digest, sift
 from matinee.media.sound_inputs import hear_many
 from matinee.media.sound_serving import sha256_of
-from matinee.media.sounds import SoundError
+from matinee.media.sounds import SoundError, how_long
 from matinee.media.speech_frames import frames_of
 from matinee.media.speech_table import LONGEST_FILE, SpeechTable, utterance_digest
 from matinee.media.symbols import Symbols
@@ -147,7 +147,7 @@ class Known:
         facts = {
             "source": self.spoken.what,
             "recordings as read": as_what,
-            "lengths": f"{seconds.min():.2f} to {seconds.max():.2f} s, {seconds.sum() / 60:,.1f} min in all",
+            "lengths": how_long(seconds),
             "speakers": f"{speakers:,}" if speakers else "not told",
         }
         every = (*self.spoken.entries, *self.table.entries, *entries)

@@ -269,6 +269,7 @@ def _keep_what_there_is(job: Job) -> None:
     run = job.run
     if run is None or not run.here or not (run.folder / "checkpoint" / "best.safetensors").exists():
         return
+    job.progress.note("stopping: the best model so far is written, too.")
     network = job.data.task.build()
     network.load_state_dict(run.best())
     job.model(network.eval(), {}).save(run.folder / "model")
