@@ -66,12 +66,14 @@ class Matrix:
 class Picture:
     """An image, uint8 (height, width) or (height, width, 1 or 3), with words under it.
 
-    detailed: there are lines and words on it that must be told, so it is shown large.
+    detailed: there are lines and words on it that must be told, so it is shown large. below: lines of text that stay
+    where a remark takes the place of the words.
     """
 
     pixels: np.ndarray[Any, Any]
     words: str = ""
     detailed: bool = False
+    below: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -100,13 +102,15 @@ class Film:
 class Sound:
     """A recording to listen to, int16 (samples,) at `rate` samples a second, with words under it.
 
-    picture: what it looks like, uint8 (height, width) or (height, width, 1 or 3), or None.
+    picture: what it looks like, uint8 (height, width) or (height, width, 1 or 3), or None. below: lines of text that
+    stay where a remark takes the place of the words.
     """
 
     samples: np.ndarray[Any, Any]
     rate: int
     words: str = ""
     picture: np.ndarray[Any, Any] | None = None
+    below: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

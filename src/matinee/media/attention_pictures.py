@@ -10,7 +10,7 @@ from matinee.core.examples import Array
 from matinee.core.pieces import Gallery, Picture, Piece, Table
 
 CELL, MOST = 18, 40  # pixels of a weight; pieces on a side
-DRAWABLE = "\u024f"  # the last letter that Pillow's own font has
+DRAWABLE = "~"  # the last letter that Pillow's own font surely has: none with a mark on it
 
 
 def attention_piece(source: Sequence[str], written: Sequence[str], weights: Array, words: str) -> Piece:

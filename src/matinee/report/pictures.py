@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,12 @@ def _thumbnail(picture: Picture) -> str:
     small = ' class="crisp"' if max(image.size) <= SMALL_SIDE else ""
     width, height = image.size
     drawn = f'<img{small} src="{address(image)}" width="{width}" height="{height}" alt="{words or "picture"}">'
-    return f'<li><div class="frame">{drawn}</div><p>{words}</p></li>'
+    return f'<li><div class="frame">{drawn}</div><p>{words}</p>{lines(picture.below)}</li>'
+
+
+def lines(below: Sequence[str]) -> str:
+    """Lines of text below a picture."""
+    return "".join(f"<p>{safe(line, LONGEST_WORDS)}</p>" for line in below)
 
 
 def heat(right: Pixels, wrong: Pixels) -> str:

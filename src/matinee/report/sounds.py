@@ -11,7 +11,7 @@ from importlib.util import find_spec
 import numpy as np
 
 from matinee.core.pieces import Sound
-from matinee.report.pictures import LONGEST_SIDE, address, to_image
+from matinee.report.pictures import LONGEST_SIDE, address, lines, to_image
 from matinee.report.words import plural, safe
 
 MOST_SOUNDS = 60
@@ -44,7 +44,7 @@ def _player(piece: Sound) -> str:
         return f'{item}{drawn}<p class="nothing">No sound to play.</p><p>{words}</p></li>'
     kept = samples[: round(LONGEST * piece.rate)].astype(np.int16)
     player = f'<audio controls preload="none" aria-label="{words}" src="{_address(kept, piece.rate)}"></audio>'
-    return f"{item}{drawn}{player}<p>{words}</p></li>"
+    return f"{item}{drawn}{player}<p>{words}</p>{lines(piece.below)}</li>"
 
 
 def _address(samples: np.ndarray[tuple[int], np.dtype[np.int16]], rate: int) -> str:
