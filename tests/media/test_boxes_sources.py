@@ -18,6 +18,7 @@ from matinee.media.boxes import Box, Marked, usable
 from matinee.media.boxes_files import split_of
 from matinee.media.boxes_formats import FormatError, coco, kitti, line_kind, voc, yaml_names, yolo
 from matinee.media.boxes_listing import fits, listed
+from matinee.media.boxes_tools import labelme
 from matinee.tasks.object_detection import ObjectDetection
 
 WIDTH, HEIGHT = 120, 90
@@ -404,3 +405,33 @@ def test_a_table_of_centres_in_utf_16(tmp_path: Path) -> None:
     (tmp_path / "boxes.tsv").write_text(text, encoding="utf-16")
     assert fits(str(tmp_path)) == "CSV boxes"
     assert listed(str(tmp_path)).marked[0].boxes[0].sides == (17, 6, 23, 14)
+
+
+def test_what_cvat_and_labelme_write(tmp_path: Path) -> None:
+    picture(tmp_path / "cvat" / "images" / "ü 1.jpg", 1)
+    shapes = (
+        '<box label="cat" xtl="4" ytl="5" xbr="14" ybr="9"/><box label="cat" xtl="4" ytl="5" xbr="14" ybr="9" '
+        'rotation="90"/><polygon label="dog" points="1,2;9,2;9,12"/><ellipse label="dog" cx="9" cy="9" rx="3" ry="2"/>'
+        '<box label="cat" xtl="four"/><polygon label="dog" points="1;2"/><cuboid label="cat"/><tag label="day"/>'
+    )
+    text = (
+        f'<annotations><image name="ü 1.jpg" width="{WIDTH}" height="{HEIGHT}">{shapes}</image><track/></annotations>'
+    )
+    write(tmp_path / "cvat" / "annotations.xml", text)
+    found = listed(str(tmp_path / "cvat"))
+    assert [(box.label, *map(round, box.sides)) for box in found.marked[0].boxes] == [
+        ("cat", 4, 5, 14, 9), ("cat", 7, 2, 11, 12), ("dog", 1, 2, 9, 12), ("dog", 6, 7, 12, 11),
+    ]  # fmt: skip
+    assert len(found.marked[0].notes) == 3 and "1 tracks in a film" in found.entries[0].reason
+
+    picture(tmp_path / "me" / "1.jpg", 1)
+    told = [{"label": "cat", "points": points, "shape_type": "rectangle"} for points in ([[9, 8], [1, 2]], [["x", 1]])]
+    told += [{"label": "dog", "points": [[1, 2], [9, 2], [9, 12]]}, {"label": "dog", "shape_type": "circle"}, 7]
+    said = {"shapes": told, "imagePath": "..\\elsewhere\\old.jpg", "imageWidth": None, "imageData": "A" * 200_000}
+    write(tmp_path / "me" / "1.json", json.dumps(said))
+    assert fits(str(tmp_path / "me")) == "LabelMe boxes"
+    marked = listed(str(tmp_path / "me")).marked[0]
+    assert [(box.label, *box.sides) for box in marked.boxes] == [("cat", 1, 2, 9, 8), ("dog", 1, 2, 9, 12)]
+    assert len(marked.notes) == 3
+    with pytest.raises(FormatError, match="no list of shapes"):
+        labelme(b"[]")

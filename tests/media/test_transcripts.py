@@ -120,6 +120,15 @@ def test_librispeech_ljspeech_and_texts_beside(tmp_path: Path) -> None:
     assert said(spoken) == [("1.wav", "guten Tag", "", -1)] and kinds(spoken) == ["no-text", "not-utf-8"]
 
 
+def test_texts_beside_as_timit_and_audio_editors_write_them(tmp_path: Path) -> None:
+    for name, text in (("a.TXT", "0 46797 She had 3.\n"), ("b.txt", "0.5\t1.0\tbark\n"), ("c.txt", "0 1 two")):
+        sound(tmp_path / f"{name[0]}.wav")
+        (tmp_path / name).write_text(text)
+    spoken = listed(tmp_path, Asked())
+    assert [each.text for each in spoken.utterances] == ["She had 3.", "0 1 two"]
+    assert "label track" in spoken.entries[0].reason
+
+
 def test_sphinx_lists_name_files_of_frames(tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(size=(30, 13)).astype(">f4")
     for speaker, name in (("fash", "an1"), ("mjgm", "an2")):

@@ -30,7 +30,7 @@ def voc(raw: bytes) -> tuple[Marked, str]:
 
     A document that declares entities is refused: they can make gigabytes of a few bytes.
     """
-    tree = _tree(raw)
+    tree = xml_tree(raw)
     if tree[0] != "annotation":
         raise FormatError(f"its first element is <{tree[0][:40]}>, not <annotation>")
     marked = Marked("")
@@ -49,19 +49,20 @@ def voc(raw: bytes) -> tuple[Marked, str]:
     return marked, _text(tree, "filename")
 
 
-Element = tuple[str, list[Any], list[str]]  # name, children, pieces of text
+Element = tuple[str, list[Any], list[str], Mapping[str, str]]  # name, children, pieces of text, attributes
 
 
-def _tree(raw: bytes) -> Element:
+def xml_tree(raw: bytes) -> Element:
+    """The first element of a document. Raises FormatError: where it declares entities, too."""
     if len(raw) > XML_LIMIT:
         raise FormatError(f"it has more than {XML_LIMIT:,} bytes")
-    root: Element = ("", [], [])
+    root: Element = ("", [], [], {})
     stack = [root]
 
     def begin(name: str, attributes: Mapping[str, str]) -> None:
         if len(stack) > DEEPEST:
             raise FormatError(f"its elements are nested deeper than {DEEPEST}")
-        element: Element = (name, [], [])
+        element: Element = (name, [], [], attributes)
         stack[-1][1].append(element)
         stack.append(element)
 

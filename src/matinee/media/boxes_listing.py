@@ -4,6 +4,7 @@ Annotations/1.xml + JPEGImages/1.jpg (+ ImageSets/Main/train.txt)     PASCAL VOC
 labels/train/1.txt + images/train/1.jpg (+ data.yaml)                 YOLO
 label_2/1.txt + image_2/1.png                                         KITTI
 annotations.json with images, annotations, categories                 COCO
+annotations.xml of CVAT; 1.json of LabelMe beside 1.jpg
 boxes.csv with file, label and four sides                             a table
 """
 
@@ -40,17 +41,19 @@ from matinee.media.boxes_formats import (
     yolo,
 )
 from matinee.media.boxes_rows import looks_like_boxes, table
+from matinee.media.boxes_tools import cvat, labelme, looks_like_cvat, looks_like_labelme
 from matinee.media.picture_listing import SPLIT_WORDS, digest
 from matinee.media.pictures import BROKEN
 from matinee.media.walking import is_folder, printable
 
 EXPECTED = (
     "expected pictures and files that tell the boxes on them: Annotations/1.xml (PASCAL VOC), labels/1.txt (YOLO, "
-    "KITTI), annotations.json (COCO), or boxes.csv with the columns file,label,left,top,right,bottom"
+    "KITTI), annotations.json (COCO), those of CVAT and LabelMe, or boxes.csv with the columns "
+    "file,label,left,top,right,bottom"
 )
 GLANCE = 500  # entries of a folder that are looked at for a first impression
 GLANCE_FOLDERS = 40
-KINDS = ("COCO", "CSV", "VOC", "YOLO", "KITTI")
+KINDS = ("COCO", "CSV", "VOC", "YOLO", "KITTI", "CVAT", "LabelMe")
 """Where files of several kinds tell as much, the first of them is taken."""
 TABLES = (".csv", ".tsv")
 YAML = (".yaml", ".yml")
@@ -87,7 +90,7 @@ def fits(source: str) -> str | None:
                 classes, places = yaml_names(head.decode("utf-8", "ignore"))
                 return "YOLO boxes" if classes and places else None
             kind = _kind_of(source, head, tail)
-            return f"{kind} boxes" if kind in ("COCO", "CSV") else None
+            return f"{kind} boxes" if kind in ("COCO", "CSV", "CVAT") else None
         if not os.path.isdir(source):  # noqa: PTH112
             return None
         todo = [source]
@@ -155,9 +158,12 @@ def _kind_of(name: str, head: bytes, tail: bytes, label: bool = False) -> str:
     """One of KINDS or "", by the ending of a file and its first and last bytes. label: it lies where labels do."""
     lower = name.lower()
     if lower.endswith(".json"):
-        return "COCO" if looks_like_coco(head, tail) else ""
+        if looks_like_coco(head, tail):
+            return "COCO"
+        return "LabelMe" if looks_like_labelme(head, tail) else ""
     if lower.endswith(".xml"):
-        return "VOC" if b"<annotation" in head.replace(b"\0", b"") else ""
+        plain = head.replace(b"\0", b"")
+        return "CVAT" if looks_like_cvat(plain) else "VOC" if b"<annotation" in plain else ""
     if lower.endswith(TABLES):
         return "CSV" if looks_like_boxes(name, head) else ""
     if label and lower.endswith(".txt") and not lower.endswith(NAMES):
@@ -186,7 +192,7 @@ def listed(source: str) -> BoxListing:
 
 def _read(files: Files, kind: str, names: Sequence[str]) -> BoxListing:
     listing = BoxListing(files.root, kind, archive=files.archive)
-    {"VOC": _voc, "YOLO": _lines, "KITTI": _lines, "COCO": _whole, "CSV": _whole}[kind](listing, files, names)
+    {"VOC": _voc, "YOLO": _lines, "KITTI": _lines}.get(kind, _whole)(listing, files, names)
     # What is wrong with single files first: it says why nothing could be used.
     listing.entries += files.entries
     return listing
@@ -323,18 +329,20 @@ def _said_places(
 
 
 def _whole(listing: BoxListing, files: Files, names: Sequence[str]) -> None:
-    """COCO files and tables: one for all pictures, or one for each split."""
+    """COCO files and tables: one for all pictures, or one for each split; those of CVAT and LabelMe."""
+    parse = {"COCO": coco, "CVAT": cvat, "LabelMe": labelme}
     for name in names:
         try:
             raw = files.read(name)
-            told, notes = coco(raw) if listing.kind == "COCO" else table(name, text_of(raw))
+            told, notes = table(name, text_of(raw)) if listing.kind == "CSV" else parse[listing.kind](raw)
         except DataError as error:
             listing.entries.append(Entry(printable(name), "unreadable", str(error)))
             continue
         listing.entries += [Entry(printable(name), "event", note) for note in notes]
         for marked in told:
             said = marked.split if marked.split >= 0 else split_of(name)
-            picture, marked.split = marked.name, said
+            own = files.picture_of(name, stem_of(name))[0] if listing.kind == "LabelMe" else ""
+            picture, marked.split = own or marked.name, said
             _add(listing, files, name, marked, picture)
 
 

@@ -51,6 +51,9 @@ EXPECTED: Final = (
     "LibriSpeech, Sphinx, or recordings with a .txt of the same name beside each"
 )
 
+_LABEL_TRACK: Final = re.compile(r"\d+\.\d+\t\d+\.\d+\t")
+_SAMPLES: Final = re.compile(r"0 \d{4,} (?=\S)")
+"""TIMIT's texts begin with the first and the last sample that they are said in."""
 _YES_NO: Final = re.compile(r"[01](_[01])+")
 
 
@@ -328,7 +331,7 @@ def _from_beside(spoken: Spoken, found: Found, asked: Asked, none: Sequence[str]
         stem, ending = os.path.splitext(name)  # noqa: PTH122
         if ending.lower() not in RECORDED:
             continue
-        told = next((f"{stem}{end}" for end in BESIDE if f"{stem}{end}" in found), "")
+        told = next((f"{stem}{end}" for end in (*BESIDE, *map(str.upper, BESIDE)) if f"{stem}{end}" in found), "")
         if not told:
             spoken.leave(name, "no-text", "there is no .txt or .lab of the same name beside it")
             continue
@@ -340,6 +343,10 @@ def _from_beside(spoken: Spoken, found: Found, asked: Asked, none: Sequence[str]
         except DataError as error:
             spoken.leave(name, "unreadable", str(error))
             continue
+        if _LABEL_TRACK.match(text):
+            spoken.leave(name, "no-text", f"{printable(told)} has times and labels: a label track, no transcript")
+            continue
+        text = _SAMPLES.sub("", text)
         split = SPLIT_WORDS.get(name.split("/")[0].lower(), -1)
         spoken.utterances.append(Utterance(name, name, " ".join(text.split()), "", split))
 
