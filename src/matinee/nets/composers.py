@@ -198,7 +198,7 @@ class Joint(Head):
         share = self.shape.dropout
         thought = dropout(relu(known), share, self.training)
         thought = dropout(relu(self.think(thought)), share, self.training)
-        keys = torch.arange(KEYS, device=lowest.device).repeat(self.shape.states)
+        keys = torch.arange(KEYS, dtype=torch.int16, device=lowest.device).repeat(self.shape.states)
         best, sound = torch.where(told & (keys < lowest[:, None]), keys, -1).max(1)
         token = torch.where(best >= 0, 1 + sound, 0)
         said: Tensor = self.say(thought).float()
