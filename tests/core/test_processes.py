@@ -159,15 +159,12 @@ def test_weights_spread_over_processes_train_as_on_one(room: Room) -> None:
     assert matinee.load(room.folder / "spread").facts["test"]["accuracy"] >= 0
 
 
-@pytest.mark.parametrize("out", ["named", ""])
-def test_the_elastic_agent_starts_a_killed_training_again_and_nothing_shows(room: Room, out: str) -> None:
-    program = room.stop(f"killed{out}", "SIGKILL", 8)
-    place = ["--out", out] if out else []
-    code, _, err = room.torchrun(program, "train", "pictures", *TRAIN, *place, restarts=2)
+def test_the_elastic_agent_starts_a_killed_training_again_and_nothing_shows(room: Room) -> None:
+    program = room.stop("killed", "SIGKILL", 8)
+    code, _, err = room.torchrun(program, "train", "pictures", *TRAIN, restarts=2)  # its folder is found again
     assert code == 0, err
-    assert (room.folder / f"killed{out}.mark").exists()
-    run = room.folder / (out or "runs/pictures-1")
-    assert set(differences(room.folder / "both", run).values()) == {0.0}
+    assert (room.folder / "killed.mark").exists()
+    assert set(differences(room.folder / "both", room.folder / "runs" / "pictures-1").values()) == {0.0}
 
 
 def test_a_stop_is_agreed_on_and_resumed_to_the_same_bits(room: Room) -> None:
