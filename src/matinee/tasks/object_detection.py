@@ -124,13 +124,13 @@ class ObjectDetection(Task):
 
     def toy(self, seed: int = 0) -> Data:
         """Bright squares and dark discs, one to three on a noisy grey picture."""
-        image, boxes, labels = pictures_with_boxes(372, seed)
+        image, boxes, labels = pictures_with_boxes(480, seed)
         columns: dict[str, Column] = {
             "image": image, "size": np.full((len(image), 2), image.shape[1], np.int32),
             "boxes": Ragged.of(boxes, np.float32), "label": Ragged.of(labels, np.int16),
         }  # fmt: skip
         examples = Examples.of(columns)
-        train, valid, test = (examples.take(np.arange(a, b)) for a, b in ((0, 272), (272, 312), (312, 372)))
+        train, valid, test = (examples.take(np.arange(a, b)) for a, b in ((0, 320), (320, 400), (400, 480)))
         height, width, channels = image.shape[1:]
         task = dataclasses.replace(
             self, classes=("square", "disc"), height=height, width=width, channels=channels,
