@@ -76,8 +76,7 @@ def recommend(name: str, shape: FilmShape, examples: int) -> FilmRecipe:
         "rotate": 6.0 if long_side > 32 else 0.0,
         "colour": 0.2,
         "cutout": long_side // 4 if long_side > 32 else 0,
-        # Of a few frames one at a time: they are like pictures of one thing, and each is a new one.
-        "window": 0.75 if shape.frames >= MOVING else 1 / shape.frames if name == "average" else 1.0,
+        "window": 0.75 if shape.frames >= MOVING else 1.0,
     }
     batch = 16 if examples < 2000 else 32
     # A clip of 16 frames of 112 x 64 pixels takes a core some 60 ms to learn from (motion 10); smaller ones may be seen
