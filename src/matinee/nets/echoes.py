@@ -21,6 +21,8 @@ from torch.nn.functional import one_hot, pad
 CONTEXTS: Final = (2, 4, 8, 16)
 """Frames in a row; each is twice the one before, as `_contexts` needs it."""
 LEVELS: Final = len(CONTEXTS) + 1
+ENOUGH: Final = 3
+"""Times after which nothing is told of a context: what repeats itself that often would else go on for ever."""
 MIX: Final = 0x2545F4914F6CDD1D
 """Odd, so that no context loses a frame."""
 
@@ -28,15 +30,19 @@ MIX: Final = 0x2545F4914F6CDD1D
 def echoes(sounds: Tensor) -> Tensor:
     """Of what sounds in frames, 0 or 1 (batch, frames, sounds): what each would be if the piece repeated itself.
 
-    (batch, frames, sounds + 5): the frame that followed the longest context when that was last heard (zeros: it never
-    was), and which context it is: none or 2, 4, 8, 16 frames. What is told of a frame follows from those before it.
+    (batch, frames, sounds + 5): the frame that followed the longest context when that was last heard, and which context
+    it is, of none or 2, 4, 8, 16 frames. Zeros: it never was, or more than three times. What is told of a frame follows
+    from those before it.
     """
     contexts = _contexts(_numbers(sounds))[:, :-1]
     order = contexts.argsort(dim=1, stable=True)
     found = contexts.gather(1, order)
     again = pad(found[:, 1:] == found[:, :-1], (0, 0, 1, 0))
     latest = torch.where(again, pad(order[:, :-1], (0, 0, 1, 0)), -1)
-    return _told(sounds, torch.empty_like(latest).scatter_(1, order, latest))
+    places = torch.arange(sounds.shape[1], device=sounds.device)[:, None].expand_as(order)
+    times = places - torch.where(again, 0, places).cummax(1).values
+    back = torch.empty_like(order).scatter_(1, order, places)
+    return _told(sounds, latest.gather(1, back), times.gather(1, back))
 
 
 @dataclass(frozen=True)
@@ -60,8 +66,9 @@ def echo(frame: Tensor, heard: Heard | None) -> tuple[Tensor, Heard]:
     sounds, numbers = torch.cat([heard.sounds, sounds], 1), torch.cat([heard.numbers, number], 1)[:, -CONTEXTS[-1] :]
     now = _contexts(numbers)[:, -1:]
     places = torch.arange(sounds.shape[1], device=frame.device)[:, None]
-    latest = torch.where(heard.contexts == now, places, -1).amax(1, keepdim=True)
-    return _told(sounds, latest)[:, 0], Heard(sounds, numbers, torch.cat([heard.contexts, now], 1))
+    alike = heard.contexts == now
+    latest, times = torch.where(alike, places, -1).amax(1, keepdim=True), alike.sum(1, keepdim=True)
+    return _told(sounds, latest, times)[:, 0], Heard(sounds, numbers, torch.cat([heard.contexts, now], 1))
 
 
 def unheard(batch: int, sounds: int, device: torch.device) -> Tensor:
@@ -93,9 +100,14 @@ def _contexts(numbers: Tensor) -> Tensor:
     return torch.stack(found, -1)
 
 
-def _told(sounds: Tensor, latest: Tensor) -> Tensor:
-    """What followed the contexts (batch, some, 4), -1 for those that were not heard, as `echoes` tells it."""
+def _told(sounds: Tensor, latest: Tensor, times: Tensor) -> Tensor:
+    """What followed the contexts (batch, some, 4), -1 for those that were not heard, as `echoes` tells it.
+
+    times: how often each was heard.
+    """
     level = (latest >= 0).sum(-1)  # who has heard a context has heard its end
-    place = latest.gather(-1, (level - 1).clamp(min=0)[..., None]).clamp(min=0)
+    longest = (level - 1).clamp(min=0)[..., None]
+    place = latest.gather(-1, longest).clamp(min=0)
+    level = torch.where(times.gather(-1, longest)[..., 0] > ENOUGH, 0, level)
     followed = sounds.gather(1, place.expand(-1, -1, sounds.shape[-1])) * (level > 0)[..., None]
     return torch.cat([followed.float(), one_hot(level, LEVELS).float()], -1)
