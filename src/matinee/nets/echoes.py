@@ -22,7 +22,7 @@ CONTEXTS: Final = (2, 4, 8, 16)
 """Frames in a row; each is twice the one before, as `_contexts` needs it."""
 LEVELS: Final = len(CONTEXTS) + 1
 ENOUGH: Final = 3
-"""Times after which nothing is told of a context: what repeats itself that often would else go on for ever."""
+"""Times after which a writer is told nothing of a context: what repeats itself that often would else go on for ever."""
 MIX: Final = 0x2545F4914F6CDD1D
 """Odd, so that no context loses a frame."""
 
@@ -31,18 +31,14 @@ def echoes(sounds: Tensor) -> Tensor:
     """Of what sounds in frames, 0 or 1 (batch, frames, sounds): what each would be if the piece repeated itself.
 
     (batch, frames, sounds + 5): the frame that followed the longest context when that was last heard, and which context
-    it is, of none or 2, 4, 8, 16 frames. Zeros: it never was, or more than three times. What is told of a frame follows
-    from those before it.
+    it is, of none (then zeros) or 2, 4, 8, 16 frames. What is told of a frame follows from those before it.
     """
     contexts = _contexts(_numbers(sounds))[:, :-1]
     order = contexts.argsort(dim=1, stable=True)
     found = contexts.gather(1, order)
     again = pad(found[:, 1:] == found[:, :-1], (0, 0, 1, 0))
     latest = torch.where(again, pad(order[:, :-1], (0, 0, 1, 0)), -1)
-    places = torch.arange(sounds.shape[1], device=sounds.device)[:, None].expand_as(order)
-    times = places - torch.where(again, 0, places).cummax(1).values
-    back = torch.empty_like(order).scatter_(1, order, places)
-    return _told(sounds, latest.gather(1, back), times.gather(1, back))
+    return _told(sounds, torch.empty_like(latest).scatter_(1, order, latest))
 
 
 @dataclass(frozen=True)
@@ -58,8 +54,11 @@ class Heard:
         return Heard(self.sounds[rows], self.numbers[rows], self.contexts[rows])
 
 
-def echo(frame: Tensor, heard: Heard | None) -> tuple[Tensor, Heard]:
-    """As `echoes`, of the frame (batch, sounds + 5) that comes after this one (batch, sounds); and what was heard."""
+def echo(frame: Tensor, heard: Heard | None, enough: int = ENOUGH) -> tuple[Tensor, Heard]:
+    """As `echoes`, of the frame (batch, sounds + 5) that comes after this one (batch, sounds); and what was heard.
+
+    enough: of a context that was heard more often nothing is told.
+    """
     sounds, number = frame[:, None].to(torch.uint8), _numbers(frame[:, None])
     if heard is None:
         heard = Heard(sounds[:, :0], number[:, :0], number.new_zeros(len(frame), 1, len(CONTEXTS)))
@@ -67,8 +66,11 @@ def echo(frame: Tensor, heard: Heard | None) -> tuple[Tensor, Heard]:
     now = _contexts(numbers)[:, -1:]
     places = torch.arange(sounds.shape[1], device=frame.device)[:, None]
     alike = heard.contexts == now
-    latest, times = torch.where(alike, places, -1).amax(1, keepdim=True), alike.sum(1, keepdim=True)
-    return _told(sounds, latest, times)[:, 0], Heard(sounds, numbers, torch.cat([heard.contexts, now], 1))
+    latest = torch.where(alike, places, -1).amax(1, keepdim=True)
+    longest = ((latest >= 0).sum(-1, keepdim=True) - 1).clamp(min=0)
+    spent = alike.sum(1, keepdim=True).gather(-1, longest) > enough
+    told = _told(sounds, torch.where(spent, -1, latest))
+    return told[:, 0], Heard(sounds, numbers, torch.cat([heard.contexts, now], 1))
 
 
 def unheard(batch: int, sounds: int, device: torch.device) -> Tensor:
@@ -100,14 +102,9 @@ def _contexts(numbers: Tensor) -> Tensor:
     return torch.stack(found, -1)
 
 
-def _told(sounds: Tensor, latest: Tensor, times: Tensor) -> Tensor:
-    """What followed the contexts (batch, some, 4), -1 for those that were not heard, as `echoes` tells it.
-
-    times: how often each was heard.
-    """
+def _told(sounds: Tensor, latest: Tensor) -> Tensor:
+    """What followed the contexts (batch, some, 4), -1 for those that were not heard, as `echoes` tells it."""
     level = (latest >= 0).sum(-1)  # who has heard a context has heard its end
-    longest = (level - 1).clamp(min=0)[..., None]
-    place = latest.gather(-1, longest).clamp(min=0)
-    level = torch.where(times.gather(-1, longest)[..., 0] > ENOUGH, 0, level)
+    place = latest.gather(-1, (level - 1).clamp(min=0)[..., None]).clamp(min=0)
     followed = sounds.gather(1, place.expand(-1, -1, sounds.shape[-1])) * (level > 0)[..., None]
     return torch.cat([followed.float(), one_hot(level, LEVELS).float()], -1)
