@@ -25,7 +25,7 @@ from matinee.nets.composers import (
     sounds,
 )
 from matinee.nets.composing import Manner, begin_with, composed, scored, transposed
-from matinee.nets.echoes import CONTEXTS, LEVELS, echo, echoes
+from matinee.nets.echoes import CONTEXTS, ENOUGH, LEVELS, echo, echoes
 
 USED = (40, 44, 47, 50)
 
@@ -193,19 +193,21 @@ def test_ways_to_go_on_follow_what_is_given(name: str) -> None:
 def test_echoes_are_what_followed_the_longest_context_the_last_time() -> None:
     generator = torch.Generator().manual_seed(0)
     tune = (torch.rand(3, 12, 6, generator=generator) < 0.3).float()
-    frames = torch.cat([tune, tune, tune[:, :7], tune, torch.zeros(3, 4, 6), tune], 1)
+    frames = torch.cat([tune, tune, tune[:, :7], tune, tune, tune, torch.zeros(3, 4, 6), tune], 1)
     told, heard = echoes(frames), None
     for frame in range(1, frames.shape[1]):
-        one, heard = echo(frames[:, frame - 1], heard)
+        few, _ = echo(frames[:, frame - 1], heard)
+        one, heard = echo(frames[:, frame - 1], heard, enough=99)
         assert torch.equal(one, told[:, frame])
         for row in range(3):
-            level, follower = 0, torch.zeros(6)
+            level, follower, told_on = 0, torch.zeros(6), True
             for number, length in enumerate(CONTEXTS[: 1 + frame // 2]):
                 context = frames[row, max(0, frame - length) : frame]
                 ends = [end for end in range(length, frame) if torch.equal(frames[row, end - length : end], context)]
                 if ends:
                     level, follower = number + 1, frames[row, ends[-1]]
-            assert torch.equal(told[row, frame, :6], follower) and told[row, frame, 6 + level] == 1
+                    told_on = torch.equal(few[row], one[row] if len(ends) <= ENOUGH else told[row, 0])
+            assert told_on and torch.equal(told[row, frame, :6], follower) and told[row, frame, 6 + level] == 1
     assert told[:, :, -1].sum() >= 3 * 3 and told[:, 0, 6:].tolist() == [[1, 0, 0, 0, 0]] * 3
 
 

@@ -21,6 +21,8 @@ from torch.nn.functional import one_hot, pad
 CONTEXTS: Final = (2, 4, 8, 16)
 """Frames in a row; each is twice the one before, as `_contexts` needs it."""
 LEVELS: Final = len(CONTEXTS) + 1
+ENOUGH: Final = 3
+"""Times after which a writer is told nothing of a context: what repeats itself that often would else go on for ever."""
 MIX: Final = 0x2545F4914F6CDD1D
 """Odd, so that no context loses a frame."""
 
@@ -28,8 +30,8 @@ MIX: Final = 0x2545F4914F6CDD1D
 def echoes(sounds: Tensor) -> Tensor:
     """Of what sounds in frames, 0 or 1 (batch, frames, sounds): what each would be if the piece repeated itself.
 
-    (batch, frames, sounds + 5): the frame that followed the longest context when that was last heard (zeros: it never
-    was), and which context it is: none or 2, 4, 8, 16 frames. What is told of a frame follows from those before it.
+    (batch, frames, sounds + 5): the frame that followed the longest context when that was last heard, and which context
+    it is, of none (then zeros) or 2, 4, 8, 16 frames. What is told of a frame follows from those before it.
     """
     contexts = _contexts(_numbers(sounds))[:, :-1]
     order = contexts.argsort(dim=1, stable=True)
@@ -52,16 +54,23 @@ class Heard:
         return Heard(self.sounds[rows], self.numbers[rows], self.contexts[rows])
 
 
-def echo(frame: Tensor, heard: Heard | None) -> tuple[Tensor, Heard]:
-    """As `echoes`, of the frame (batch, sounds + 5) that comes after this one (batch, sounds); and what was heard."""
+def echo(frame: Tensor, heard: Heard | None, enough: int = ENOUGH) -> tuple[Tensor, Heard]:
+    """As `echoes`, of the frame (batch, sounds + 5) that comes after this one (batch, sounds); and what was heard.
+
+    enough: of a context that was heard more often nothing is told.
+    """
     sounds, number = frame[:, None].to(torch.uint8), _numbers(frame[:, None])
     if heard is None:
         heard = Heard(sounds[:, :0], number[:, :0], number.new_zeros(len(frame), 1, len(CONTEXTS)))
     sounds, numbers = torch.cat([heard.sounds, sounds], 1), torch.cat([heard.numbers, number], 1)[:, -CONTEXTS[-1] :]
     now = _contexts(numbers)[:, -1:]
     places = torch.arange(sounds.shape[1], device=frame.device)[:, None]
-    latest = torch.where(heard.contexts == now, places, -1).amax(1, keepdim=True)
-    return _told(sounds, latest)[:, 0], Heard(sounds, numbers, torch.cat([heard.contexts, now], 1))
+    alike = heard.contexts == now
+    latest = torch.where(alike, places, -1).amax(1, keepdim=True)
+    longest = ((latest >= 0).sum(-1, keepdim=True) - 1).clamp(min=0)
+    spent = alike.sum(1, keepdim=True).gather(-1, longest) > enough
+    told = _told(sounds, torch.where(spent, -1, latest))
+    return told[:, 0], Heard(sounds, numbers, torch.cat([heard.contexts, now], 1))
 
 
 def unheard(batch: int, sounds: int, device: torch.device) -> Tensor:
