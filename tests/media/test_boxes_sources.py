@@ -427,11 +427,14 @@ def test_what_cvat_and_labelme_write(tmp_path: Path) -> None:
     picture(tmp_path / "me" / "1.jpg", 1)
     told = [{"label": "cat", "points": points, "shape_type": "rectangle"} for points in ([[9, 8], [1, 2]], [["x", 1]])]
     told += [{"label": "dog", "points": [[1, 2], [9, 2], [9, 12]]}, {"label": "dog", "shape_type": "circle"}, 7]
+    told.append({"label": "dog", "shape_type": "circle", "points": [[9, 9], [6, 13]]})
     said = {"shapes": told, "imagePath": "..\\elsewhere\\old.jpg", "imageWidth": None, "imageData": "A" * 200_000}
     write(tmp_path / "me" / "1.json", json.dumps(said))
     assert fits(str(tmp_path / "me")) == "LabelMe boxes"
     marked = listed(str(tmp_path / "me")).marked[0]
-    assert [(box.label, *box.sides) for box in marked.boxes] == [("cat", 1, 2, 9, 8), ("dog", 1, 2, 9, 12)]
+    assert [(box.label, *box.sides) for box in marked.boxes] == [
+        ("cat", 1, 2, 9, 8), ("dog", 1, 2, 9, 12), ("dog", 4, 4, 14, 14),
+    ]  # fmt: skip
     assert len(marked.notes) == 3
     with pytest.raises(FormatError, match="no list of shapes"):
         labelme(b"[]")

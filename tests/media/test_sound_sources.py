@@ -442,8 +442,8 @@ def test_several_tables_are_those_of_the_splits_or_the_one_with_most_rows(tmp_pa
     assert {entry.file for entry in found.of.entries} == {"a_submission.csv", "heard/3.wav"}
 
 
-def test_a_folder_around_all_class_folders_is_no_class(tmp_path: Path) -> None:
-    for name in ("around/low/1.wav", "around/low/2.wav", "around/high/1.wav"):
+def test_folders_around_all_class_folders_are_no_classes(tmp_path: Path) -> None:
+    for name in ("around/all/low/1.wav", "around/all/low/2.wav", "around/all/high/1.wav"):
         put(tmp_path / name, 300)
     found = listed(tmp_path, Wanted()).of
     assert (found.classes, found.labels) == (("high", "low"), [0, 1, 1])

@@ -37,6 +37,14 @@ def test_neighbours_with_the_same_answer_are_one_event() -> None:
     assert whole["label"] == "run" and whole["probability"] == pytest.approx((2 * 0.175 + 3 * 0.733333) / 5, abs=1e-6)
 
 
+def test_windows_that_meet_make_no_event_of_a_thousandth() -> None:
+    raws = windows("a.wav", "a.wav", (0.0, 29.0), 0.7, 0.5)
+    assert isinstance(raws[0], Window) and isinstance(raws[2], Window) and 0 < raws[0].end - raws[2].start < 0.002
+    told = [answer(("walk", "run")[number % 3 == 0]) for number in range(len(raws))]
+    ((_, found),) = timelines(iter(zip(raws, told, strict=True)), ("run", "walk"))
+    assert isinstance(found, dict) and all(event["end"] - event["start"] > 0.3 for event in found["events"])
+
+
 def test_what_cannot_be_seen_is_said() -> None:
     raws = windows("a.mp4", "a.mp4", (0.0, 6.0), 2.0, 0.0)
     broken = DataError("it breaks off")

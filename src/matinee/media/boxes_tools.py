@@ -1,4 +1,4 @@
-"""What one file says of boxes, as the programs CVAT and LabelMe write it. Polygons and ellipses become their boxes."""
+"""What one file says of boxes, as CVAT and LabelMe write it. Polygons, ellipses and circles become their boxes."""
 
 from __future__ import annotations
 
@@ -74,9 +74,13 @@ def labelme(raw: bytes) -> tuple[list[Marked], list[str]]:
     for number, shape in enumerate(whole["shapes"], 1):
         told = shape if isinstance(shape, dict) else {}
         points, kind = told.get("points"), told.get("shape_type") or "polygon"
-        sides = _around(points) if isinstance(points, list) and kind in ("polygon", "rectangle") else None
+        sides = _around(points) if isinstance(points, list) and kind in ("polygon", "rectangle", "circle") else None
+        if sides and points and kind == "circle":  # the middle and a point of the edge
+            (x, y), edge = map(_number, points[0]), [_number(each) for each in points[1]]
+            far = math.dist((x, y), edge)
+            sides = _whole((x - far, y - far, x + far, y + far))
         if sides is None or not isinstance(told.get("label"), str) or not told["label"].strip():
-            marked.notes.append(f"shape {number} ({str(kind)[:20]}) has no label or no box; it is left out")
+            marked.notes.append(f"shape {number} ({str(kind)[:20]}) has no label or is no area; it is left out")
             continue
         marked.boxes.append(Box(told["label"].strip(), sides, where=f"shape {number}"))
     return [marked], []

@@ -124,9 +124,10 @@ def arrange(listing: Listing, pictures: Sequence[str], steps: int, expected: str
     One that would be the only class is stepped over, too, where there are several folders in it. Raises DataError
     where no picture lies in a class folder.
     """
-    if not steps and len({tuple(name.split("/")[:2]) for name in pictures}) > 1:
-        steps = steps_over(pictures)
-        listing.stamp = digest((listing.stamp, "around")) if steps else listing.stamp  # other classes: read anew
+    around = 0 if steps else steps_over(pictures)
+    if around and len({tuple(name.split("/")[: around + 1]) for name in pictures}) > 1:
+        steps = around
+        listing.stamp = digest((listing.stamp, f"around {steps}"))  # other classes: read anew
     folders = dict.fromkeys(name.rpartition("/")[0] for name in pictures)
     paths = [folder.split("/") if folder else [] for folder in folders]
     divided = _is_divided(paths, steps)
@@ -202,11 +203,15 @@ def _judge(path: Sequence[str], steps: int, divided: bool, one: str) -> tuple[in
 
 
 def steps_over(pictures: Sequence[str]) -> int:
-    """How many folders stand around everything: one where all pictures lie deeper in a single folder of any name."""
-    tops = {name.split("/", 1)[0] for name in pictures}
-    if len(tops) != 1 or next(iter(tops)).lower() in SPLIT_WORDS:
-        return 0
-    return 1 if all(name.count("/") >= 2 for name in pictures) else 0
+    """How many folders stand around everything: all pictures lie deeper in a single folder of any name, and so on."""
+    paths = {tuple(name.split("/")[:-1]) for name in pictures}
+    steps = 0
+    while paths and all(len(path) > steps + 1 for path in paths):
+        around = {path[steps] for path in paths}
+        if len(around) != 1 or next(iter(around)).lower() in SPLIT_WORDS:
+            break
+        steps += 1
+    return steps
 
 
 def _refuse(info: zipfile.ZipInfo, name: str, places: dict[str, int]) -> tuple[str, str] | None:

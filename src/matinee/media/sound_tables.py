@@ -81,7 +81,8 @@ def tables_of(names: Sequence[str], root: str, found: Found, named: tuple[str, s
         try:
             table = read_table(path, root, found, named)
         except DataError as error:
-            lacking = lacking or (f"{printable(name)}: {error}" if _may_name(path, root, found) else "")
+            if (not lacking or split_of_table(name) == TRAIN) and _may_name(path, root, found):
+                lacking = f"{printable(name)}: {error}"
             continue
         files = [table.find(values[table.file])[0] for values in table.records.rows]
         if sum(map(bool, files[:FIRST])) * 2 <= len(files[:FIRST]):

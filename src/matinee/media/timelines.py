@@ -12,6 +12,9 @@ import numpy as np
 from matinee.core.errors import DataError
 from matinee.media.stretches import stretch_name
 
+NEAR: Final = (
+    0.04  # share of a window: edges that are nearer to each other are one, or events of a few milliseconds arise
+)
 LONG: Final = 2.0  # a recording of more than so many windows is answered window by window
 
 Told = dict[str, Any] | DataError
@@ -77,12 +80,13 @@ def _timeline(parts: Sequence[tuple[Window, Told]], classes: Sequence[str]) -> T
     At every moment the windows that see it are averaged (as clips of a film are); neighbours with the same answer are
     one event. What no window could see is an event with an error.
     """
-    edges = np.unique([edge for window, _ in parts for edge in (window.start, window.end)])
+    near = NEAR * (parts[0][0].end - parts[0][0].start)
+    edges = _apart([edge for window, _ in parts for edge in (window.start, window.end)], near)
     sums, seen = np.zeros((len(edges) - 1, len(classes))), np.zeros(len(edges) - 1)
     errors: dict[int, DataError] = {}
     place = {name: number for number, name in enumerate(classes)}
     for window, answer in parts:
-        first, last = np.searchsorted(edges, (window.start, window.end)).tolist()
+        first, last = (np.searchsorted(edges, (window.start, window.end), "right") - 1).tolist()
         if isinstance(answer, DataError):
             errors.update(dict.fromkeys(range(first, last), answer))
         else:
@@ -107,6 +111,16 @@ def _timeline(parts: Sequence[tuple[Window, Told]], classes: Sequence[str]) -> T
     order = np.argsort(-whole, kind="stable")[:5].tolist()
     named = [{"label": classes[number], "probability": round(float(whole[number]), 6)} for number in order]
     return {**named[0], "others": named[1:], "seconds": round(float(edges[-1] - edges[0]), 3), "events": events}
+
+
+def _apart(moments: Sequence[float], near: float) -> Shares:
+    """The moments in order, without those that come no later than `near` after one that is kept; the last one is."""
+    kept: list[float] = []
+    for moment in sorted(moments):
+        if not kept or moment - kept[-1] > near:
+            kept.append(moment)
+    kept[-1] = max(moments)
+    return np.array(kept)
 
 
 def _shares(answer: Mapping[str, Any], place: Mapping[str, int]) -> Shares:

@@ -30,6 +30,7 @@ RARE = 100  # the most common class over the rarest
 SHOWN = 5  # files named for a problem where people read
 _VARYING = re.compile(r"\d+(?:[.,]\d+)*|\(.*?\)|'[^']*'|\"[^\"]*\"")  # what differs from file to file for one reason
 NOT_MEANT = ("ignored", "event")  # kinds of ledger lines that were never examples
+DONE = {"ignored": "passed over", "event": "read with a remark"}  # what was done with those; others are left out
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def _reading(data: Data) -> list[Problem]:
         Problem(
             kind,
             "warning" if kind in NOT_MEANT else severity,
-            f"{_files([e.file for e in entries])} {'passed over' if kind in NOT_MEANT else 'left out'} ({kind})"
+            f"{_files(list(dict.fromkeys(e.file for e in entries)))} {DONE.get(kind, 'left out')} ({kind})"
             f"{_reasons(entries)}",
             len(entries),
             tuple(entry.file for entry in entries),
