@@ -12,9 +12,7 @@ import numpy as np
 from matinee.core.errors import DataError
 from matinee.media.stretches import stretch_name
 
-NEAR: Final = (
-    0.04  # share of a window: edges that are nearer to each other are one, or events of a few milliseconds arise
-)
+NEAR: Final = 0.04  # share of a window: edges nearer to each other are one; else there are events of milliseconds
 LONG: Final = 2.0  # a recording of more than so many windows is answered window by window
 
 Told = dict[str, Any] | DataError
@@ -86,7 +84,7 @@ def _timeline(parts: Sequence[tuple[Window, Told]], classes: Sequence[str]) -> T
     errors: dict[int, DataError] = {}
     place = {name: number for number, name in enumerate(classes)}
     for window, answer in parts:
-        first, last = (np.searchsorted(edges, (window.start, window.end), "right") - 1).tolist()
+        first, last = (int(np.abs(edges - edge).argmin()) for edge in (window.start, window.end))
         if isinstance(answer, DataError):
             errors.update(dict.fromkeys(range(first, last), answer))
         else:
