@@ -298,6 +298,9 @@ def test_nothing_to_predict(model: Path, tmp_path: Path, capsys: Capture) -> Non
     assert (
         said(capsys, "predict", model, "nowhere.png", os.devnull, tmp_path / "empty" / "x.png", code=1)["failed"] == 3
     )
+    for others in (["empty"], ["nowhere.png"]):
+        answers = said(capsys, "predict", model, "empty", *others, code=1)["answers"]
+        assert "no pictures" in answers[0]["error"] and len(answers) == len({"empty", *others})
     (tmp_path / "empty" / "round").symlink_to("..")
     assert "no pictures" in said(capsys, "predict", model, "empty", code=1)["error"]
     (tmp_path / "empty" / "gone.png").symlink_to("nowhere")

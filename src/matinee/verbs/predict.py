@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from matinee.core.answering import Told, answered
 from matinee.core.command import Answer, Call, Command, argument, finite, put
 from matinee.core.errors import DataError, SettingsError
-from matinee.core.ledger import Listed
+from matinee.core.ledger import Entry, Listed
 from matinee.core.model import Model, load
 from matinee.core.reading import task_name
 from matinee.core.settings import build, flag, rules, setting
@@ -46,6 +46,28 @@ def asked(model: Model, settings: Mapping[str, Any]) -> Model:
     if strangers:
         raise SettingsError(f"{flag(strangers[0])} does not change how {task_name(type(model.task))} answers.")
     return replace(model, task=build(type(model.task), settings, base=model.task)) if settings else model
+
+
+def _listed(task: Task, places: Sequence[str]) -> tuple[Iterable[Any], list[dict[str, Any]]]:
+    """What is to be answered, and a line with its error for each folder that has nothing of it beside other places.
+
+    Raises DataError where there is no other place.
+    """
+    try:
+        return task.inputs(places), []
+    except DataError:
+        if len(places) == 1:
+            raise
+    found, passed, lost = list[Any](), list[Entry](), list[dict[str, Any]]()
+    for place in dict.fromkeys(places):
+        try:
+            some = task.inputs((place,))
+        except DataError as error:
+            lost.append({"file": place, "error": str(error)})
+            continue
+        passed += some.passed_over if isinstance(some, Listed) else ()
+        found += some
+    return Listed(found, passed), lost
 
 
 class Files:
@@ -102,13 +124,13 @@ class Predict(Command):
             call.progress.note(
                 f"note: {room.folder} has files up to {room.last}; these answers begin at {room.last + 1}."
             )
-        files = model.task.inputs(self.files)
+        files, lost = _listed(model.task, self.files)
         if isinstance(files, Listed):
             for reason, count in Counter(entry.reason for entry in files.passed_over).items():
                 call.progress.note(f"passed over {count:,} file{'s'[: count > 1]}: {reason}")
         for words in unfinished(model):
             call.progress.warn(words)
-        for told in predict(model, files, batch_size=self.batch_size):
+        for told in chain(lost, predict(model, files, batch_size=self.batch_size)):
             failed += "error" in told
             each = told if room is None else self._with_files(model.task, told, room)
             if call.json:
