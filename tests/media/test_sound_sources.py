@@ -422,12 +422,12 @@ def test_texts_that_say_what_is_spoken_are_no_class_folders(tmp_path: Path, text
 def test_several_tables_are_those_of_the_splits_or_the_one_with_most_rows(tmp_path: Path) -> None:
     for split, seed in (("train", 0), ("test", 1)):
         for number in range(3):
-            put(tmp_path / "one" / split / f"{number}.wav", 300 + 100 * number, seed=seed)
+            put(tmp_path / "one" / "data" / split / f"{number}.wav", 300 + 100 * number, seed=seed)
         text = "file_name,label\n" + "".join(f"{number}.wav,{'ab'[number % 2]}\n" for number in range(3))
-        (tmp_path / "one" / split / "metadata.csv").write_text(text)
+        (tmp_path / "one" / "data" / split / "metadata.csv").write_text(text)
     found = listed(tmp_path / "one", Wanted())
     assert dict(zip(found.of.names, found.of.splits, strict=True)) == {
-        **{f"test/{number}.wav": 2 for number in range(3)}, **{f"train/{number}.wav": 0 for number in range(3)},
+        f"data/{split}/{number}.wav": place for split, place in (("test", 2), ("train", 0)) for number in range(3)
     }  # fmt: skip
     assert not found.of.entries
 
@@ -440,6 +440,8 @@ def test_several_tables_are_those_of_the_splits_or_the_one_with_most_rows(tmp_pa
     found = listed(tmp_path / "two", Wanted())
     assert (found.files, found.of.classes) == ([f"heard/{number}.wav" for number in range(3)], ("dog",))
     assert {entry.file for entry in found.of.entries} == {"a_submission.csv", "heard/3.wav"}
+    (tmp_path / "two" / "a_submission.csv").unlink()
+    assert fits(tmp_path / "two") == "a table of sound files and labels"
 
 
 def test_folders_around_all_class_folders_are_no_classes(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Final
 
 from matinee.core.errors import DataError
 from matinee.media.picture_listing import TEST, VALID
+from matinee.media.records import WIDE
 from matinee.media.sound_tables import FILE_COLUMNS, LABELS, TABLES
 from matinee.media.sounds import EXTENSIONS
 from matinee.media.walking import is_folder
@@ -107,7 +108,8 @@ def _look(folder: Path) -> _Shelf:
 
 def _beginning(path: Path) -> str:
     with path.open("rb") as file:
-        return file.read(BEGINNING).decode("utf-8", "ignore").lower()
+        raw = file.read(BEGINNING)
+    return raw.decode("utf-16" if raw[:2] in WIDE else "utf-8-sig", "ignore").lower()
 
 
 def _names(text: Path, sounds: set[str]) -> bool:

@@ -37,7 +37,6 @@ from matinee.media.picture_listing import (
     name_classes,
     name_groups,
     sift,
-    steps_over,
 )
 from matinee.media.sound_glance import LISTS, fits
 from matinee.media.sound_rows import SoundListing, label_by_table
@@ -171,7 +170,7 @@ def _label(listing: Listing, sounds: Sequence[str], wanted: Wanted) -> None:
         words = [name for name in sounds if NOISE not in name.split("/")[:-1]]
         inner = _inner(words)
         own, before = dict(zip(inner, words, strict=True)), len(listing.entries)
-        arrange(listing, inner, steps_over(inner), EXPECTED)
+        arrange(listing, inner, 0, EXPECTED)
         listing.names = [own[name] for name in listing.names]
         listing.entries[before:] = [
             replace(said, file=own.get(said.file, said.file)) for said in listing.entries[before:]

@@ -24,6 +24,7 @@ LABELS: Final = (
     *("category", "class_name", "class", "emotion", "genre", "event_label", *LABEL_COLUMNS, "classid"),
     *("primary_label", "species", "instrument", "command"),
 )
+DEEPEST: Final = 2  # folders above a table that speaks for a source
 FIRST: Final = 100  # rows that tell which column names the sounds
 FOLDERS: Final = 16  # called like a table, at most, that its sounds are looked for in
 
@@ -75,7 +76,7 @@ def tables_of(names: Sequence[str], root: str, found: Found, named: tuple[str, s
     ranked: list[tuple[tuple[bool, int, int, str], SoundRecords]] = []
     lacking = ""
     for name in sorted(names):
-        if name.count("/") > 1 or not name.lower().endswith(TABLES) or "submission" in name.lower():
+        if name.count("/") > DEEPEST or not name.lower().endswith(TABLES) or "submission" in name.lower():
             continue
         path = os.path.join(root, name)  # noqa: PTH118
         try:

@@ -29,7 +29,7 @@ from matinee.media.finding import Found
 from matinee.media.picture_listing import SPLIT_WORDS, TEST, digest
 from matinee.media.records import GROUP_COLUMNS, Records, glance, read_records
 from matinee.media.sound_rows import no_stretches
-from matinee.media.sound_tables import FILE_COLUMNS, split_of_table
+from matinee.media.sound_tables import DEEPEST, FILE_COLUMNS, split_of_table
 from matinee.media.sounds import EXTENSIONS
 from matinee.media.stretches import ENDS, STARTS, seconds_of, stretch_name
 from matinee.media.walking import content_of, hidden, is_folder, natural, printable, walk
@@ -45,7 +45,6 @@ MOST_TEXT: Final = 1 << 20  # bytes of the text beside one recording
 LOOKED_AT: Final = 24  # folders of a first look
 GLANCE: Final = 2_000  # entries of each
 FOR_EVER: Final = 1e9  # seconds: the end of a stretch that has none
-DEEPEST: Final = 2  # folders above a table that speaks for a source
 EXPECTED: Final = (
     "expected a table with a column of sound files and one of texts, a Kaldi folder (wav.scp and text), LJSpeech, "
     "LibriSpeech, Sphinx, or recordings with a .txt of the same name beside each"

@@ -29,8 +29,8 @@ TWO_LABELS = 0.01  # of all examples
 RARE = 100  # the most common class over the rarest
 SHOWN = 5  # files named for a problem where people read
 _VARYING = re.compile(r"\d+(?:[.,]\d+)*|\(.*?\)|'[^']*'|\"[^\"]*\"")  # what differs from file to file for one reason
-NOT_MEANT = ("ignored", "event")  # kinds of ledger lines that were never examples
-DONE = {"ignored": "passed over", "event": "read with a remark"}  # what was done with those; others are left out
+NOT_MEANT = {"ignored": "passed over", "event": "read with a remark"}
+"""Kinds of ledger lines that were never examples, and what was done with those; all others are left out."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def _reading(data: Data) -> list[Problem]:
         Problem(
             kind,
             "warning" if kind in NOT_MEANT else severity,
-            f"{_files(list(dict.fromkeys(e.file for e in entries)))} {DONE.get(kind, 'left out')} ({kind})"
+            f"{_files(list(dict.fromkeys(e.file for e in entries)))} {NOT_MEANT.get(kind, 'left out')} ({kind})"
             f"{_reasons(entries)}",
             len(entries),
             tuple(entry.file for entry in entries),
